@@ -102,7 +102,7 @@ class MemoryDataPlane:
             yield self._service_counters(entry)
 
     def counters_of(self, key: ServiceKey) -> ServiceCounters | None:
-        entry = self._table.get(key)
+        entry = self._entries.get(key)
         return self._service_counters(entry) if entry else None
 
     def changed_counters(self) -> Iterator[Sequence[ServiceCounters]]:
