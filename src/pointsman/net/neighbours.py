@@ -10,7 +10,7 @@ three through rtnetlink(7).
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -38,6 +38,8 @@ REFRESH_INTERVAL = 2.0
 _PATH_CHANGES = {RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWRULE, RTM_DELRULE}
 _NTF_USE = 0x01
 _NO_MAC = bytes(6)
+_NeighbourKey = tuple[int, Address]
+"""Interface index and address."""
 
 
 class _Path(msgspec.Struct, frozen=True):
@@ -55,6 +57,11 @@ class _Path(msgspec.Struct, frozen=True):
 
 def _family(address: Address) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def _is_settled(entry: Neighbour | None) -> bool:
+    """True if the kernel knows this neighbour and does not have to confirm it."""
+    return entry is not None and entry.mac is not None and not entry.state & STALE
 
 
 def _usable_source(own: Address | None, target: Address) -> Address | None:
@@ -87,8 +94,12 @@ class NeighbourWatcher:
         self._watched: frozenset[Address] = frozenset()
         self._direct: frozenset[Address] = frozenset()
         self._tunnelled: frozenset[Address] = frozenset()
-        self._neighbours: frozenset[tuple[int, Address]] = frozenset()
-        """Interface index and address of every neighbour whose MAC address is needed."""
+        self._neighbours: dict[_NeighbourKey, list[Address]] = {}
+        """The neighbours whose MAC address is needed, with the addresses that are reached by each."""
+        self._unsettled: set[_NeighbourKey] = set()
+        """The neighbours that have to be resolved or confirmed."""
+        self._touched: set[Address] = set()
+        """Addresses whose neighbour was reported since the last `_changes`."""
         self._path_mtu: PathMtuSockets | None = None
         self._links: dict[int, Link] = {}
         self._paths: dict[Address, _Path] = {}
@@ -130,16 +141,16 @@ class NeighbourWatcher:
             self._request_entries(self._neighbours)
         else:
             self._look_up_new()
-        return self._changes()
+        return self._changes(self._watched)
 
     def _look_up_new(self) -> None:
         """Look up the addresses that were not watched before: `process` keeps all others up to date."""
-        known = self._neighbours
+        known = self._neighbours.keys()
         self._paths = {
             address: self._paths.get(address) or self._look_up(address) for address in self._watched
         }
         self._find_neighbours()
-        if new := self._neighbours - known:
+        if new := self._neighbours.keys() - known:
             self._read_entries()
             self._request_entries(new)
 
@@ -149,7 +160,7 @@ class NeighbourWatcher:
             messages = self._monitor.read()
         except NetlinkOverrunError:
             self._read_everything()
-            return self._changes()
+            return self._changes(self._watched)
         paths_changed = False
         for message in messages:
             paths_changed |= message.type in _PATH_CHANGES
@@ -160,12 +171,12 @@ class NeighbourWatcher:
             elif entry := parse_neighbour(message):
                 self._on_entry(entry, exists=message.type == RTM_NEWNEIGH)
         if paths_changed:
-            known = self._neighbours
+            known = self._neighbours.keys()
             self._look_up_all()
-            if not self._neighbours <= known:
+            if not self._neighbours.keys() <= known:
                 self._read_entries()
                 self._refresh_soon()
-        return self._changes()
+        return self._changes(self._watched if paths_changed else self._touched)
 
     def refresh(self, now: float) -> list[NextHop]:
         """Resolve entries that are stale or unknown. Return the next hops that have changed."""
@@ -173,9 +184,9 @@ class NeighbourWatcher:
         if self._deadline is not None and now >= self._deadline:
             # The kernel does not report an MTU that a route has learned (path_mtu.py), or that has expired.
             self._paths |= {address: self._look_up(address) for address in self._tunnelled}
-            self._request_entries(self._neighbours)
+            self._request_entries(self._unsettled)
             self._deadline = now + REFRESH_INTERVAL
-            changed += self._changes()
+            changed += self._changes(self._tunnelled)
         return changed
 
     def problems(self) -> dict[Address, str]:
@@ -204,14 +215,15 @@ class NeighbourWatcher:
         self._find_neighbours()
 
     def _find_neighbours(self) -> None:
-        self._neighbours = frozenset(
-            (path.index, path.gateway or address)
-            for address, path in self._paths.items()
-            if path.gateway is None or address in self._tunnelled
-        )
+        self._neighbours = {}
+        for address, path in self._paths.items():
+            if path.gateway is None or address in self._tunnelled:
+                self._neighbours.setdefault((path.index, path.gateway or address), []).append(address)
+        self._unsettled = {key for key in self._neighbours if not _is_settled(self._entries.get(key))}
 
     def _read_entries(self) -> None:
         self._entries.clear()
+        self._unsettled = set(self._neighbours)
         for entry in neighbours(self._netlink, {_family(address) for _, address in self._neighbours}):
             self._on_entry(entry, exists=True)
 
@@ -252,6 +264,8 @@ class NeighbourWatcher:
         before = self._entries.pop(key, None)
         if exists:
             self._entries[key] = entry
+        (self._unsettled.discard if _is_settled(self._entries.get(key)) else self._unsettled.add)(key)
+        self._touched.update(self._neighbours[key])
         if before and before.mac and not (exists and entry.mac):
             # The host may have a new MAC address: resolve it at once, not after the interval.
             self._refresh_soon()
@@ -295,8 +309,10 @@ class NeighbourWatcher:
             own_address=path.own_address,
         )
 
-    def _changes(self) -> list[NextHop]:
-        current = {address: self._hop(address) for address in self._watched}
+    def _changes(self, addresses: Collection[Address]) -> list[NextHop]:
+        """Return the next hops of these watched addresses that have changed since they were reported."""
+        current = {address: self._hop(address) for address in addresses}
         changed = [hop for address, hop in current.items() if self._reported.get(address) != hop]
-        self._reported = current
+        self._reported |= current
+        self._touched = set()
         return changed
