@@ -51,6 +51,8 @@ def transitions(virtual: VirtualServer, before: PoolState | None, after: PoolSta
     A new service has only a quorum and a sorry server as changes. With `initial_notifies` its real servers
     are reported too, but not as added.
     """
+    if before == after:
+        return []
     begun: list[Transition] = []
     if before is None:
         begun = _beginnings(virtual, after) if virtual.initial_notifies else []

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
@@ -124,7 +124,13 @@ def _text(value: object) -> str:
 
 
 def _compare_checks(old: Config, new: Config) -> Iterator[str]:
-    before, after = _checks_by_server(old), _checks_by_server(new)
+    known = {virtual.service.key: virtual for virtual in old.virtual_servers}
+    same = {
+        virtual.service.key
+        for virtual in new.virtual_servers
+        if (former := known.get(virtual.service.key)) is virtual or former == virtual
+    }
+    before, after = _checks_by_server(old, same), _checks_by_server(new, same)
     for place, checks in after.items():
         old_checks = before.get(place, ())
         kept = sum(any(is_same(check, other) for other in old_checks) for check in checks)
@@ -135,9 +141,13 @@ def _compare_checks(old: Config, new: Config) -> Iterator[str]:
             yield f"remove all checks of {place[1]} of {place[0]}"
 
 
-def _checks_by_server(config: Config) -> dict[tuple[ServiceKey, ServerKey], tuple[msgspec.Struct, ...]]:
+def _checks_by_server(
+    config: Config, same: Collection[ServiceKey]
+) -> dict[tuple[ServiceKey, ServerKey], tuple[msgspec.Struct, ...]]:
+    """Return the checks of every real server, except those of the services that are the same."""
     return {
         (virtual.service.key, member.server.key): member.checks
         for virtual in config.virtual_servers
+        if virtual.service.key not in same
         for member in virtual.members
     }

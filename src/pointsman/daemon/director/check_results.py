@@ -38,6 +38,17 @@ class CheckResults:
         member = self._index.member(result.service, result.server)
         return member is not None and any(check.identity == result.check for check in member.checks)
 
+    def changes_server(self, result: CheckResult) -> bool:
+        """True if a result, not stored yet, says of its real server other than the one before it."""
+        virtual = self._index.services[result.service]
+        before = self.of(result.service).get((result.service, result.server, result.check))
+        if before is not None:
+            said = (before.up, before.weight_change, before.weight)
+        else:
+            member = self._index.member(result.service, result.server)
+            said = (not (virtual.alpha or (member is not None and member.alpha)), 0, None)
+        return said != (result.up, result.weight_change, result.weight)
+
     def put(self, result: CheckResult) -> CheckResult | None:
         """Store a result of a configured check. Return the one before, if there is one."""
         virtual = self._index.services[result.service]

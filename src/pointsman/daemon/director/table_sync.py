@@ -113,8 +113,9 @@ class TableSync:
         if member is None or not self._pools.results.is_configured(result):
             log.debug("dropped the result of a removed check: %s", result)
             return None
+        if self._pools.results.changes_server(result):
+            self._dirty[result.service] = None
         before = self._pools.results.put(result)
-        self._dirty[result.service] = None
         log.debug("result: %s of %s: %s", result.server, result.service, result.reason or "passed")
         return check_alert(
             *(self.index.config.router_id, self.index.services[result.service], member, result.check),

@@ -464,3 +464,35 @@ def test_timeouts_follow_the_configuration_and_stay_when_it_says_nothing_of_them
     table_sync.reconfigure(config())
     table_sync.sync()
     assert plane.timeouts() == (900, 120, 300)
+
+
+def test_a_result_that_says_nothing_new_computes_no_service(plane: MemoryDataPlane) -> None:
+    """The checker of a director that starts reports every check once: most of them pass, as presumed."""
+    table_sync = TableSync(config(), plane, clock=lambda: 0.0)
+    table_sync.sync()
+    idle = lines_run(table_sync.sync)
+    table_sync.on_check_result(verdict(WEB[0], True))
+    assert lines_run(table_sync.sync) == idle
+    table_sync.on_check_result(verdict(WEB[0], False))
+    table_sync.sync()
+    assert weights(plane) == {WEB[1]: 1}
+
+
+def test_many_transitions_at_once_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    made = config()
+    (virtual,) = made.virtual_servers
+    keys = [ServiceKey.of(Transport.TCP, ipaddress.ip_address("10.0.0.1"), port) for port in range(1, 151)]
+    many = tuple(msgspec.structs.replace(virtual, service=VirtualService(key=key)) for key in keys)
+    table_sync = TableSync(msgspec.structs.replace(made, virtual_servers=many), MemoryDataPlane())
+    with caplog.at_level("DEBUG", "director"):
+        table_sync.sync()
+        for key in keys:
+            table_sync.on_check_result(msgspec.structs.replace(verdict(WEB[0], False), service=key))
+        table_sync.sync()
+    told = [record for record in caplog.records if record.levelname in ("INFO", "WARNING")]
+    assert [(record.levelname, record.getMessage()) for record in told] == [
+        ("INFO", "quorum gained: 150 services"),
+        ("WARNING", "removed: 150 real servers of 150 services"),
+    ]
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "DEBUG"]
+    assert sum(line.startswith("Removing service [192.168.100.20]:tcp:80 from VS") for line in lines) == 150
