@@ -41,19 +41,26 @@ class Pointsman:
         path = conf.with_name("notify")
         path.unlink(missing_ok=True)
         self._ready.bind(str(path))
-        self._ready.settimeout(PATIENCE)
+        self._ready.settimeout(1.0)
         command = [*POINTSMAN, "run", "-f", str(conf)]
         self.process = _start(command, log, {"NOTIFY_SOCKET": str(path)})
 
     def wait_in_force(self, last: str, weight: int) -> None:
         """Wait for READY: the table is in force."""
-        while not self._ready.recv(4096).startswith(b"READY=1"):
-            pass
+        latest, received = time.monotonic() + PATIENCE, b""
+        while not received.startswith(b"READY=1"):
+            if time.monotonic() > latest or self.process.poll() is not None:
+                raise RuntimeError("pointsman: the table is not in force")
+            with contextlib.suppress(TimeoutError):
+                received = self._ready.recv(4096)
         self._ready.close()
 
     def reload(self, changed: str, weight: int) -> None:
-        """Reload; the command ends when the configuration is in force."""
-        subprocess.run([*POINTSMAN, "reload"], check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
+        """Reload; the command ends when the configuration is in force. A busy director may not answer yet."""
+        latest = time.monotonic() + PATIENCE
+        while subprocess.run([*POINTSMAN, "reload"], check=False, stdout=subprocess.DEVNULL).returncode:
+            if time.monotonic() > latest:
+                raise RuntimeError("the configuration is not in force")
 
     def listing(self, *words: str) -> list[str]:
         """Return the command of ipvsadm with these words."""
