@@ -82,7 +82,7 @@ class Tunnel(msgspec.Struct, frozen=True, gc=False):
         return " ".join(words)
 
 
-class ServiceKey(msgspec.Struct, frozen=True, gc=False):
+class ServiceKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """Destination of clients: transport, VIP and port (0: every port), or a firewall mark.
 
     For a mark, `transport` and `address` are None and `ipv6` is the family.
@@ -110,7 +110,7 @@ class ServiceKey(msgspec.Struct, frozen=True, gc=False):
         return f"{self.transport.name} {format_endpoint(self.address, self.port)}"
 
 
-class ServerKey(msgspec.Struct, frozen=True, gc=False):
+class ServerKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """A real server inside one service: its address (RIP) and port."""
 
     address: Address

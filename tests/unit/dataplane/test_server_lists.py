@@ -39,7 +39,8 @@ class Place:
         )
         words: Any = SimpleNamespace(scheduler_names=NAMES)
         tables: Any = self.tables
-        counters: Any = SimpleNamespace(account_for=lambda *_: None, reset_server=lambda *_: None)
+        names = ("account_for", "start_server", "free_server")
+        counters: Any = SimpleNamespace(**{name: lambda *_: None for name in names})
         self.servers = Servers(tables, ServerLists(tables, words), counters)
         self.servers.add_service(SERVICE)
         self.tables.services[SERVICE].list = ListWord(0, 0, 0, NAMES.index(scheduler)).word()

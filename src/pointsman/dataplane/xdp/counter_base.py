@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.dataplane.xdp.tables import Tables
+from pointsman.dataplane.xdp.traffic_blocks import Sums, TrafficBlocks
 from pointsman.model.traffic import PassiveCounters
 
 
@@ -18,6 +19,13 @@ class CounterBase:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self._blocks = TrafficBlocks(tables)
+        self._joining: dict[int, Sums] = {}
+        """Servers that were created and are in no list yet: no packet counts for them."""
+
+    def begin(self) -> None:
+        """Read the counters anew, in blocks, for the operations that follow."""
+        self._blocks = TrafficBlocks(self._tables)
 
     def _entry(self, index: int) -> memoryview:
         """Return struct traffic of this entry, once for each CPU."""
@@ -39,6 +47,17 @@ class CounterBase:
         origin = self._tables.dest_origins[index]
         origin.connections, origin.packets, origin.octets = self._raw(index)
 
+    def start_server(self, index: int) -> None:
+        """Let a server that was just created count from 0."""
+        origin = self._tables.dest_origins[index]
+        raw = self._joining[index] = self._blocks.of(index)
+        origin.connections, origin.packets, origin.octets = raw
+
+    def free_server(self, index: int) -> None:
+        """Forget what was read of a server that is gone."""
+        self._joining.pop(index, None)
+        self._blocks.forget(index)
+
     def reset_service(self, service: int, servers: Iterable[int] = ()) -> None:
         """Let the service and these servers of it count from 0."""
         origin = self._tables.service_origins[service]
@@ -49,8 +68,11 @@ class CounterBase:
 
     def account_for(self, service: int, dest: int, sign: int) -> None:
         """Add the counts of a server that leaves the service (+1), or subtract those that join it (-1)."""
+        raw = self._joining.pop(dest) if dest in self._joining else self._raw(dest)
+        connections, packets, octets = raw
+        if not (connections or packets):
+            return
         origin = self._tables.service_origins[service]
-        connections, packets, octets = self._raw(dest)
         origin.connections += sign * connections
         origin.packets += sign * packets
         origin.octets += sign * octets

@@ -30,6 +30,8 @@ class Draft:
         """Servers of the list in force with new values."""
         self.range: tuple[int, int] | None = None
         """Elements of `pm_members` that are reserved for the list: the first, and how many."""
+        self.room = 0
+        """Servers for which there is room in the reserved elements."""
 
     def __len__(self) -> int:
         return len(self._weights)

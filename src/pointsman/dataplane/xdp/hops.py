@@ -9,7 +9,7 @@ import msgspec
 
 from pointsman.dataplane.xdp.kernel.layout import LARGEST_PACKET, DestFlag
 from pointsman.dataplane.xdp.tables import Tables
-from pointsman.dataplane.xdp.tunnel_endpoint import address_at, tunnel_bits, tunnel_of, write_source
+from pointsman.dataplane.xdp.tunnel_endpoint import tunnel_bits, tunnel_of, write_source
 from pointsman.model.address import Address
 from pointsman.model.next_hop import NextHop
 from pointsman.model.service import RealServer
@@ -22,13 +22,15 @@ class NextHops:
         self._tables = tables
         self._hops: dict[Address, NextHop] = {}
         self._users: dict[Address, set[int]] = {}
+        self._addresses: dict[int, Address] = {}
 
-    def add_user(self, index: int) -> None:
-        """Note that this entry of `pm_dests` uses the next hop of its address."""
-        self._users.setdefault(address_at(self._tables.remotes[index]), set()).add(index)
+    def add_user(self, index: int, address: Address) -> None:
+        """Note that this entry of `pm_dests` has this address and uses its next hop."""
+        self._users.setdefault(address, set()).add(index)
+        self._addresses[index] = address
 
     def remove_user(self, index: int) -> None:
-        address = address_at(self._tables.remotes[index])
+        address = self._addresses.pop(index)
         self._users[address].discard(index)
         if not self._users[address]:
             del self._users[address]
@@ -62,7 +64,7 @@ class NextHops:
         dest = self._tables.dests[index]
         available = dest.egress & DestFlag.AVAILABLE if keep_availability else DestFlag.AVAILABLE
         available |= dest.egress & (DestFlag.RESETS | DestFlag.WATCHED)
-        hop = self._hops.get(address_at(self._tables.remotes[index]))
+        hop = self._hops.get(self._addresses[index]) if self._hops else None
         if hop is None:
             dest.egress = dest.egress & ~DestFlag.AVAILABLE | available
         elif hop.local:

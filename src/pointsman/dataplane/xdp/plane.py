@@ -245,7 +245,7 @@ class XdpDataPlane:
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
         """Apply operations. Successive ones on real servers make one new list for each service."""
-        self.store.empty_trash()
+        self.store.begin()
         refusals = []
         for operation in operations:
             try:

@@ -116,16 +116,17 @@ class ServerLists:
 
     def reserve(self, service: int, draft: Draft, count: int) -> None:
         """Reserve room for a list of `count` servers, so that `commit` cannot fail. Raises RefusedError."""
+        if draft.range is not None and count <= draft.room:
+            return
         length = self._length(ListWord.of(self._tables.services[service].list), count)
         kept = draft.range
-        if kept is not None and order(kept[1]) >= order(length):
-            return
         self.release(draft)
         try:
             draft.range = self._allocate(length), length
         except RefusedError:
             draft.range = kept and (self._allocate(kept[1]), kept[1])
             raise
+        draft.room = count + (1 << order(length)) - length
 
     def release(self, draft: Draft) -> None:
         """Free the room that is reserved for this draft."""

@@ -19,6 +19,7 @@ from pointsman.model.traffic import PassiveCounters, Unanswered
 
 TRASH_PERIOD = 120
 """Seconds for which a deleted server can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
+NO_TUNNEL = Tunnel()
 NOT_THIS_FAMILY = "Invalid operation.  Possibly wrong module version, address not unicast, ..."
 """ipvsadm's text for EINVAL: only a tunnel may have another family than its service (ip_vs_add_dest)."""
 
@@ -33,6 +34,8 @@ class Servers:
         self.hops = NextHops(tables)
         self._by_service: dict[int, dict[ServerKey, int]] = {}
         self._keys: dict[int, ServerKey] = {}
+        self._known: dict[int, RealServer] = {}
+        """Servers as they were written or read."""
         self._drafts: dict[int, Draft] = {}
         """Changes of services that are not in force yet."""
         self._trash: set[int] = set()
@@ -59,7 +62,7 @@ class Servers:
             return False
         key = self._keys[index] = ServerKey(address_at(self._tables.remotes[index]), dest.port)
         self._by_service[dest.service][key] = index
-        self.hops.add_user(index)
+        self.hops.add_user(index, key.address)
         if dest.egress & DestFlag.WATCHED:
             self._watched.add(index)
         if index not in in_force[dest.service]:
@@ -74,6 +77,11 @@ class Servers:
         return self._keys[index]
 
     def server(self, index: int) -> RealServer:
+        if (known := self._known.get(index)) is None:
+            known = self._known[index] = self._read_server(index)
+        return known
+
+    def _read_server(self, index: int) -> RealServer:
         dest, tunnel = self._tables.dests[index], tunnel_of(self._tables.remotes[index])
         return RealServer(
             key=self.key(index),
@@ -186,10 +194,10 @@ class Servers:
         dest.service, dest.front, dest.frame, dest.egress = service, front, 0, 0
         load.held, load.persistent, load.overloaded = 0, 0, 0
         self._tables.unanswered[index].last = 0
-        self._counter_base.reset_server(index)
+        self._counter_base.start_server(index)
         self._by_service[service][server.key] = index
         self._keys[index] = server.key
-        self.hops.add_user(index)
+        self.hops.add_user(index, server.key.address)
         return index
 
     def edit(self, service: int, ipv6: bool, server: RealServer) -> None:
@@ -232,6 +240,9 @@ class Servers:
         flags = server.resets_clients * DestFlag.RESETS | server.is_watched * DestFlag.WATCHED
         dest.egress = dest.egress & ~(DestFlag.RESETS | DestFlag.WATCHED) | flags
         (self._watched.add if server.is_watched else self._watched.discard)(index)
+        self._known[index] = server
+        if server.forwarding is not Forwarding.TUNNEL and server.tunnel != NO_TUNNEL:
+            del self._known[index]  # a tunnel that is not used is not kept
         if raised:
             self._tables.loads[index].overloaded = 0
 
@@ -273,9 +284,11 @@ class Servers:
         dest = self._tables.dests[index]
         self._trash.discard(index)
         self._watched.discard(index)
+        self._known.pop(index, None)
         del self._by_service[dest.service][self._keys.pop(index)]
         self.hops.remove_user(index)
         dest.sequence = 0
+        self._counter_base.free_server(index)
         self._numbers.free(index)
 
 

@@ -345,8 +345,9 @@ class Store:
     def delete_server(self, key: ServiceKey, server: ServerKey) -> None:
         self.servers.delete(self._entry(key).service, server)
 
-    def empty_trash(self) -> None:
-        """Remove deleted servers and services that no connection uses any more."""
+    def begin(self) -> None:
+        """Remove deleted servers and services that no connection uses any more. Do this before changes."""
+        self.counter_base.begin()
         self.servers.empty_trash()
         for key in list(self._deleted):
             self._remove_if_idle(key)

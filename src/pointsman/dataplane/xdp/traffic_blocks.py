@@ -36,6 +36,10 @@ class TrafficBlocks:
         block = self._blocks[number]
         return block[place] if block else NOTHING
 
+    def forget(self, index: int) -> None:
+        """Read the block of this entry again when it is asked for."""
+        self._blocks.pop(index // SIZE, None)
+
 
 def read(tables: Tables, number: int) -> bytes:
     """Return the counters of a block: struct traffic for each entry and CPU. Raises OSError."""
@@ -71,7 +75,3 @@ class TrafficWatch:
             found = hash(raw) if raw != bytes(len(raw)) else 0
             before, self._hashes[number] = self._hashes.get(number, 0), found
             yield found != before
-
-    def forget(self, index: int) -> None:
-        """Yield the block of this entry at the next call: its counters begin anew."""
-        self._hashes[index // SIZE] = -1
