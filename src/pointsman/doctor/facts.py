@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -354,6 +355,17 @@ class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class ListenQueue(NamedTuple):
+    """A listening socket and its connections that the program has not accepted yet."""
+
+    address: str
+    """0.0.0.0 and :: stand for any address."""
+    port: int
+    waiting: int
+    backlog: int
+    """Connections that may wait (listen(2)); with more the kernel drops SYNs and ACKs."""
+
+
 class RealServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """All facts about a real server."""
 
@@ -363,6 +375,10 @@ class RealServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """TCP ports that the user gave with a VIP."""
     listeners: frozenset[tuple[str, int]] = frozenset()
     """Address and port of listening TCP sockets. `0.0.0.0` and `::` stand for any address."""
+    full_listen_queues: tuple[ListenQueue, ...] = ()
+    """Listening sockets whose accept queue was full all the time while the facts were gathered."""
+    fresh_listen_overflows: int = 0
+    """Connections that found a full accept queue while the facts were gathered."""
     answers: Answers = Answers()
     segments_in: int = 0
     bad_checksums: int = 0

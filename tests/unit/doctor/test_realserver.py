@@ -15,6 +15,7 @@ from pointsman.doctor.facts import (
     Card,
     Host,
     HostRoute,
+    ListenQueue,
     RealServerFacts,
 )
 from pointsman.doctor.finding import Finding, Verdict
@@ -252,6 +253,16 @@ def test_a_link_that_is_not_usable(change: dict[str, bool], remedy: tuple[str, .
 def test_a_program_must_listen_at_the_vip_or_everywhere(bound: str, right: bool) -> None:
     found = wrong(server(ports={VIP: (80,)}, listeners=frozenset({(bound, 80), ("0.0.0.0", 22)})))
     assert [finding.check for finding in found] == ([] if right else ["listening"])
+
+
+def test_a_program_that_does_not_accept_is_a_fault() -> None:
+    queue = ListenQueue("0.0.0.0", 80, 6, 5)
+    finding = only(server(full_listen_queues=(queue,), fresh_listen_overflows=3))
+    assert (finding.check, finding.verdict) == ("listening", Verdict.FAULT)
+    assert "6 connections waiting, room for 5" in finding.found
+    assert wrong(server(full_listen_queues=(queue._replace(port=81),))) == []
+    slow = only(server(fresh_listen_overflows=3))
+    assert (slow.check, slow.verdict) == ("listening", Verdict.WARNING)
 
 
 def test_wrong_checksums_count_when_they_come_now() -> None:

@@ -13,7 +13,8 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from pointsman.doctor.facts import Card, HostRoute, Neighbour
+from pointsman.doctor.facts import Card, HostRoute, ListenQueue, Neighbour
+from pointsman.doctor.gather.backlog import listen_queues
 from pointsman.model.address import Address
 from pointsman.net.addresses import IFA_PROTOS_OF_VRRP, InterfaceAddress
 from pointsman.net.host import Host
@@ -92,6 +93,14 @@ def read_listeners() -> Iterable[tuple[str, int]]:
                     struct.pack("=I", int(text[at : at + 8], 16)) for at in range(0, len(text), 8)
                 )
                 yield str(ipaddress.ip_address(packed)), int(port, 16)
+
+
+def read_full_queues() -> list[ListenQueue]:
+    """Return the listening TCP sockets whose accept queue is full; none if the kernel has no tcp_diag."""
+    try:
+        return [each for each in listen_queues() if each.waiting > each.backlog]  # sk_acceptq_is_full()
+    except OSError:
+        return []
 
 
 def read_tcp_checksums() -> tuple[int, int]:

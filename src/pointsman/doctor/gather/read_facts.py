@@ -34,6 +34,7 @@ from pointsman.doctor.gather import firewall as firewall_facts
 from pointsman.doctor.gather import kernel as kernel_facts
 from pointsman.doctor.gather import probe as wire_probe
 from pointsman.doctor.gather import system as system_facts
+from pointsman.doctor.gather.backlog import listen_overflows
 from pointsman.doctor.gather.syn_probe import SynProbe, probe_all
 from pointsman.model.address import Address, format_endpoint
 from pointsman.model.service import ServiceEntry, Transport
@@ -108,6 +109,7 @@ def read_real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ..
     """Gather the facts about this host as a real server of these VIPs. Raises OSError."""
     offset, full_before = system_facts.wall_clock_offset(), kernel_overflows()
     _, wrong_before = kernel_facts.read_tcp_checksums()
+    queues_before, overflows_before = kernel_facts.read_full_queues(), listen_overflows()
     here = read_host()
     asked = [(card.name, vip) for vip in vips for card in here.links_of(vip)]
     asked += [
@@ -136,6 +138,12 @@ def read_real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ..
         vips=tuple(vips),
         ports=ports,
         listeners=frozenset(kernel_facts.read_listeners()),
+        full_listen_queues=tuple(
+            each
+            for each in kernel_facts.read_full_queues()
+            if any(each[:2] == before[:2] for before in queues_before)
+        ),
+        fresh_listen_overflows=listen_overflows() - overflows_before,
         answers=answers,
         segments_in=segments,
         bad_checksums=wrong,

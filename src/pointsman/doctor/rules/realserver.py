@@ -10,7 +10,8 @@ from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, unk
 from pointsman.doctor.rules import firewall
 from pointsman.doctor.rules import host as host_rules
 from pointsman.doctor.rules.firewall import drops_arp_requests
-from pointsman.model.address import Address, format_endpoint, resolution_protocol
+from pointsman.doctor.rules.programs import listening
+from pointsman.model.address import Address, resolution_protocol
 from pointsman.realserver.facts import ArpKey
 
 ETHERNET_MTU = 1500
@@ -297,33 +298,6 @@ def _firewall(facts: RealServerFacts) -> Iterable[Finding]:
     yield from firewall.health_checks(facts)
 
 
-def _listening(facts: RealServerFacts) -> Iterable[Finding]:
-    for vip in facts.vips:
-        if not facts.ports.get(vip):
-            yield unknown(
-                "listening",
-                f"no port was given for {vip}, so listening programs were not checked: pointsman doctor "
-                f"{format_endpoint(vip, 0).removesuffix('0')}PORT",
-            )
-    for vip, ports in facts.ports.items():
-        anywhere = {str(vip), "0.0.0.0", "::"} if vip.version == 4 else {str(vip), "::"}
-        if facts.host.redirects(vip):
-            anywhere |= {str(held.ip) for card in facts.host.cards for held in card.addresses}
-        for port in ports:
-            bound = sorted(address for address, number in facts.listeners if number == port)
-            target = format_endpoint(vip, port)
-            if anywhere & set(bound):
-                yield right("listening", f"a program listens at {target}")
-                continue
-            only = f": only {join_words(bound)} is bound" if bound else ""
-            yield fault(
-                "listening",
-                f"no program listens at {target}{only}",
-                "requests arrive and are refused with RST",
-                advice=f"let the program listen at {vip} or at every address (0.0.0.0), and start it",
-            )
-
-
 def _checksums(facts: RealServerFacts) -> Iterable[Finding]:
     why = (
         "a director in native XDP forwards frames unchanged. If their sender leaves the checksum to the "
@@ -383,7 +357,7 @@ _CHECKS: tuple[Callable[[RealServerFacts], Iterable[Finding]], ...] = (
     _mtu,
     _firewall,
     _reverse_path,
-    _listening,
+    listening,
     _checksums,
     _gateways,
     _path_to_gateway,
