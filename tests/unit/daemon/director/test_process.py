@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -28,8 +32,10 @@ from pointsman.control.messages import (
 )
 from pointsman.control.status import DroppedStatus, Status
 from pointsman.daemon.director import process as module
+from pointsman.daemon.director import table_reply
 from pointsman.daemon.director.process import Director
 from pointsman.daemon.director.status import instance as instance_status
+from pointsman.daemon.runtime.channels import Channels
 from pointsman.daemon.runtime.config_history import ConfigHistory
 from pointsman.daemon.runtime.slices import SLICE
 from pointsman.dataplane.memory import MemoryDataPlane
@@ -37,7 +43,7 @@ from pointsman.health.alerts import Alert
 from pointsman.model.config import Config, Mail
 from pointsman.model.operations import AddService
 from pointsman.model.service import ServerKey, ServiceKey, Transport, VirtualService
-from pointsman.model.traffic import Unanswered
+from pointsman.model.traffic import ServiceCounters, Unanswered
 
 TEXT = """
 vrrp_instance A {
@@ -233,3 +239,39 @@ def test_a_real_server_that_answers_no_client_is_a_problem() -> None:
     director, _ = started(plane)
     (problem,) = status_of(director).problems
     assert "192.0.2.20:80 of TCP 192.0.2.9:80: 4 connections of clients, and it answered none" in problem
+
+
+class ClosingPlane(MemoryDataPlane):
+    """Notes reads of counters after its maps are closed."""
+
+    reads, late_reads = 0, 0
+
+    def changed_counters(self) -> Iterator[Sequence[ServiceCounters]]:
+        self.reads += 1
+        self.late_reads += self.closed
+        return super().changed_counters()
+
+
+def test_a_stop_ends_the_estimator_before_the_maps_are_closed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "control_socket", lambda: tmp_path / "control")
+    monkeypatch.setattr(table_reply, "PERIOD", 0.0)
+    plane = ClosingPlane()
+    director, _ = started(plane)
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(5)]
+
+    async def run() -> int:
+        running = asyncio.create_task(director.run(Channels(*(pair[0] for pair in pairs[:4])), pairs[4][0]))
+        while not plane.reads:
+            await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        code: int = await running
+        await asyncio.sleep(0.01)
+        return code
+
+    assert asyncio.run(run()) == 0
+    assert plane.closed and not plane.late_reads
+    for pair in pairs:
+        for end in pair:
+            end.close()
