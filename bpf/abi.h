@@ -11,6 +11,8 @@
 
 #include <linux/types.h>
 
+#include "record.h"
+
 /* Numbers that both sides use. */
 enum layout_number {
 	WAYS = 4,	  /* entries of one bucket */
@@ -20,10 +22,13 @@ enum layout_number {
 	NO_PREFIX = 255, /* service.prefix: none was given */
 	DEADLINE_BITS = 22,
 	LOCAL_MACS = 1024, /* places of `local_macs`, by interface index */
+	LANES = 4,	   /* parts of `pm_exchange`: one for each process that gives and takes records */
+	LANE_RECORDS = 1024,
+	TAKE_RESULTS = 16, /* counters of a lane in `pm_taken` */
 };
 
 /* Raise it when the meaning of a number changes, but not its layout. */
-enum abi { ABI_REVISION = 3 };
+enum abi { ABI_REVISION = 4 };
 
 /* Why a packet is not forwarded. User space takes the names from BTF: lower case, without EXIT_. */
 enum exit_reason {
@@ -303,9 +308,18 @@ enum connection_word {
 	WORD_FRONT = 48,
 };
 
-#define WORD_CONTROLLED (1ULL << WORD_FLAGS) /* counted on a template */
-#define WORD_DYING (~0ULL)		     /* being removed */
-#define NO_FRONT 0xffff			     /* never the number of a front, so that WORD_DYING matches none */
+/* Flags in connection.word. */
+enum connection_flag {
+	WORD_CONTROLLED_BIT = 22, /* counted on a template */
+	WORD_FOREIGN_BIT = 23,	  /* another director carries this connection; its next packet here makes it ours */
+	WORD_ANNOUNCED_BIT = 24,  /* we carry it, and the other directors were told */
+};
+
+#define WORD_CONTROLLED (1ULL << WORD_CONTROLLED_BIT)
+#define WORD_FOREIGN (1ULL << WORD_FOREIGN_BIT)
+#define WORD_ANNOUNCED (1ULL << WORD_ANNOUNCED_BIT)
+#define WORD_DYING (~0ULL) /* being removed */
+#define NO_FRONT 0xffff	   /* never the number of a front, so that WORD_DYING matches none */
 
 /* A persistent client and its server. */
 struct template
@@ -326,14 +340,16 @@ enum template_word {
 	TEMPLATE_DEST = 46,
 };
 
-/* In template.key: its server was deleted, new connections do not find it. */
+/* Flags in template.key. */
 enum template_key {
-	TEMPLATE_PARKED_BIT = 49,
+	TEMPLATE_PARKED_BIT = 49,  /* its server was deleted, new connections do not find it */
+	TEMPLATE_FOREIGN_BIT = 50, /* another director carries it */
 };
 
 #define TEMPLATE_CONTROLS_MAX ((1ULL << 23) - 1)
 #define TEMPLATE_ASSURED (1ULL << TEMPLATE_ASSURED_BIT)
 #define TEMPLATE_PARKED (1ULL << TEMPLATE_PARKED_BIT)
+#define TEMPLATE_FOREIGN (1ULL << TEMPLATE_FOREIGN_BIT)
 #define TEMPLATE_REARM 60 /* seconds more when the timer fires while connections hold it (IPVS: 60 s) */
 
 /* Counters of a real server, per CPU. */
@@ -379,6 +395,12 @@ struct control {
 	__u32 occupied; /* entries that the sweep has seen in this round */
 	__u32 schedule_icmp;
 	__u32 sloppy_sctp;
+	/* Connections of several directors (announce.h): */
+	__u32 sync; /* 1: write changes to the outbox */
+	/* How often each table has been swept: */
+	__u32 connection_round;
+	__u32 connection6_round;
+	__u32 template_round;
 };
 
 #define DEFENCE_ALWAYS 3 /* mode of secure_tcp, drop_entry, drop_packet; 0: never, 1 and 2: under pressure */
@@ -393,6 +415,29 @@ struct limits {
 	__u32 template_buckets;
 	__u32 front6_mask;
 	__u32 connection6_buckets;
+	__u32 outbox_mask; /* records of one CPU in the outbox, a power of two, less one */
+};
+
+/* The destination of a front, by the front's number, for records. A mark has the number of its templates. */
+struct front_name {
+	__u64 address[2];
+	__u32 mark; /* with FRONT_NAME_MARK: the firewall mark */
+	__u16 port;
+	__u8 protocol;
+	__u8 flags; /* enum front_name_flag */
+};
+
+enum front_name_flag {
+	FRONT_NAME_IPV6 = 1,
+	FRONT_NAME_MARK = 2, /* connections were found by a mark: they have no address here (fwmark.h) */
+};
+
+/* A key of `pm_dest_names`. */
+struct dest_name {
+	__u64 address[2];
+	__u32 service; /* index */
+	__u16 port;
+	__u16 family; /* 4 or 6 */
 };
 
 /*
@@ -418,6 +463,12 @@ struct vocabulary {
 	enum connection_word connection_word;
 	enum template_word template_word;
 	enum template_key template_key;
+	enum connection_flag connection_flag;
+	enum front_name_flag front_name_flag;
+	enum record_flag record_flag;
+	enum take_flag take_flag;
+	enum give_flag give_flag;
+	enum take_result take_result;
 };
 
 #endif

@@ -15,7 +15,9 @@
 #define WORD_DEST_OF(word) ((__u32)((word) >> WORD_DEST) & 0x3ffff)
 #define WORD_FRONT_OF(word) ((__u32)((word) >> WORD_FRONT))
 #define EASY_LOAD 1 /* with at most so many ways in use, take the first bucket without reading the second */
-#define WORD_CHANGING ((15ULL << WORD_STATE) | DEADLINE_MASK)
+#define TAG_BITS 29 /* of a key in the table of IPv6, from bit 32 on; see widen_flow6() in fwmark.h */
+#define TEMPLATE_DEST_OF(word) ((__u32)((word) >> TEMPLATE_DEST))
+#define WORD_CHANGING ((15ULL << WORD_STATE) | WORD_FOREIGN | WORD_ANNOUNCED | DEADLINE_MASK)
 
 static __always_inline __u64 connection_key(struct packet *p)
 {

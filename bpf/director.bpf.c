@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * The four programs. The first two receive packets. The order of steps is in director4.h and director6.h, and for
+ * The programs. The first two receive packets. The order of steps is in director4.h and director6.h, and for
  * everything but whole TCP and UDP packets in slow_path.h and slow_path6.h. See README.md.
  */
 #include "expiry.h"
 #include "hook_tc.h"
 #include "hook_xdp.h"
+#include "give.h"
+#include "take.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -78,4 +80,18 @@ int sweep_now(void *context)
 {
 	sweep(1);
 	return 0;
+}
+
+/* Write records of the tables to a lane (record.h). */
+SEC("syscall")
+int give_records_1(struct exchange *exchange)
+{
+	return give(exchange);
+}
+
+/* Take the records of a lane into the tables (record.h). */
+SEC("syscall")
+int take_records_1(struct exchange *exchange)
+{
+	return take(exchange);
 }

@@ -23,18 +23,44 @@ static __always_inline int is_given_up(__u64 word)
 	       bpf_get_prandom_u32() % (32 / SWEEP_SECONDS) == 0;
 }
 
+/*
+ * True if it is this bucket's turn: once in a quarter of the timeout, so that it is once in a third even when sweeps
+ * are late. `round`: how often the table has been swept.
+ */
+static __always_inline int is_turn(__u32 bucket, __u32 round, __u32 timeout)
+{
+	__u32 rounds = timeout / (4 * SWEEP_SECONDS);
+
+	return rounds <= 1 || !((bucket + round) % rounds);
+}
+
+/*
+ * Repeat for the other directors that we still carry this connection. Packets restart the timer here, and with them
+ * the one there runs out. Final states are not repeated.
+ */
+static __always_inline int is_repeated(__u64 word, __u32 bucket, __u32 round)
+{
+	__u32 state = WORD_STATE_OF(word);
+
+	return (word & (WORD_FOREIGN | WORD_ANNOUNCED)) == WORD_ANNOUNCED && state != STATE_TIME_WAIT &&
+	       state != STATE_CLOSE && state != STATE_SCTP_CLOSED && is_turn(bucket, round, control.timeout[state]);
+}
+
 /* `address` is the client's for IPv6, 0 for IPv4, where the key has it. */
-static __always_inline void expire_connection(struct connection *entry, __u64 *address)
+static __always_inline void expire_connection(struct connection *entry, __u64 *address, __u32 bucket, __u32 round)
 {
 	__u64 word = *(volatile __u64 *)&entry->word, client, rest;
 
 	if (!word || word == WORD_DYING)
 		return;
 	control.occupied++;
-	if (!(is_due(word) || is_orphan(WORD_DEST_OF(word)) || is_given_up(word)))
-		return;
 	client = address ? address[0] : (__u32)entry->key;
 	rest = address ? address[1] : 0;
+	if (!(is_due(word) || is_orphan(WORD_DEST_OF(word)) || is_given_up(word))) {
+		if (control.sync && is_repeated(word, bucket, round))
+			announce(client, rest, entry->key, word);
+		return;
+	}
 	if (__sync_val_compare_and_swap(&entry->word, word, WORD_DYING) != word)
 		return;
 	release_load(WORD_DEST_OF(word), WORD_STATE_OF(word));
@@ -60,7 +86,7 @@ static int sweep_connections(__u32 step, __u32 *start)
 	if (!bucket)
 		return 1;
 	for (int way = 0; way < WAYS; way++)
-		expire_connection(&bucket->way[way], 0);
+		expire_connection(&bucket->way[way], 0, index, control.connection_round);
 	return 0;
 }
 
@@ -72,7 +98,7 @@ static int sweep_connections6(__u32 step, __u32 *start)
 	if (!bucket)
 		return 1;
 	for (int way = 0; way < WAYS; way++)
-		expire_connection(&bucket->way[way].entry, bucket->way[way].client);
+		expire_connection(&bucket->way[way].entry, bucket->way[way].client, index, control.connection6_round);
 	return 0;
 }
 
@@ -85,12 +111,24 @@ static __always_inline int is_held(__u64 word)
 	return TEMPLATE_CONTROLS_OF(word) && load && total_held(load);
 }
 
-static __always_inline void expire_template(struct template *t)
+/* As is_repeated(). A template whose client has no established connection was not told. */
+static __always_inline int is_template_repeated(struct template *t, __u64 word, __u32 bucket)
+{
+	return word & TEMPLATE_ASSURED && !(t->key & (TEMPLATE_FOREIGN | TEMPLATE_PARKED)) &&
+	       is_turn(bucket, control.template_round, TIMEOUT_OF(t));
+}
+
+static __always_inline void expire_template(struct template *t, __u32 bucket)
 {
 	__u64 word = *(volatile __u64 *)&t->word;
 
-	if (!word || word == WORD_DYING || !(is_due(word) || is_orphan(TEMPLATE_DEST_OF(word))))
+	if (!word || word == WORD_DYING)
 		return;
+	if (!(is_due(word) || is_orphan(TEMPLATE_DEST_OF(word)))) {
+		if (control.sync && is_template_repeated(t, word, bucket))
+			announce_template(t->client[0], t->client[1], t->key, word);
+		return;
+	}
 	if (is_held(word) && !is_orphan(TEMPLATE_DEST_OF(word))) {
 		__u64 later = (word & ~DEADLINE_MASK) | deadline_in(TEMPLATE_REARM);
 
@@ -112,7 +150,7 @@ static int sweep_templates(__u32 step, __u32 *start)
 	if (!bucket)
 		return 1;
 	for (int way = 0; way < WAYS; way++)
-		expire_template(&bucket->way[way]);
+		expire_template(&bucket->way[way], index);
 	return 0;
 }
 
@@ -138,16 +176,20 @@ static __always_inline void sweep(__u32 parts)
 
 	bpf_loop(buckets, sweep_connections, &start, 0);
 	control.connection_sweep = wrap(start + buckets, limits.connection_buckets);
-	if (control.connection_sweep <= start)
+	if (control.connection_sweep <= start) {
 		judge_pressure();
+		control.connection_round++;
+	}
 	start = control.connection6_sweep;
 	buckets = part_of(limits.connection6_buckets, parts);
 	bpf_loop(buckets, sweep_connections6, &start, 0);
 	control.connection6_sweep = wrap(start + buckets, limits.connection6_buckets);
+	control.connection6_round += control.connection6_sweep <= start;
 	start = control.template_sweep;
 	buckets = part_of(limits.template_buckets, parts);
 	bpf_loop(buckets, sweep_templates, &start, 0);
 	control.template_sweep = wrap(start + buckets, limits.template_buckets);
+	control.template_round += control.template_sweep <= start;
 }
 
 static int tick(void *map, __u32 *key, struct alarm *alarm)

@@ -219,6 +219,8 @@ static __always_inline __u32 start_connection(struct flow *flow, struct service 
 		return dest;
 	}
 	word = connection_word(flow->front, dest, state, held ? WORD_CONTROLLED : 0);
+	if (control.sync && is_news(state))
+		word |= WORD_ANNOUNCED;
 	if (flow->ended && !reuse_entry(flow, word))
 		return use_existing_entry(flow, service);
 	if (!flow->ended && !add_entry(flow, word))
@@ -227,6 +229,8 @@ static __always_inline __u32 start_connection(struct flow *flow, struct service 
 		hold_template(held, 1);
 	bind_load(dest, state);
 	count_connection(dest);
+	if (word & WORD_ANNOUNCED)
+		announce(flow->client[0], flow->client[1], flow->key, word);
 	return dest;
 }
 
@@ -252,9 +256,16 @@ __noinline __u32 first_packet(struct flow *flow)
 	return start_connection(flow, service);
 }
 
+/* True if other directors are to know of it. A datagram alone is no news, a second one of another second is. */
+static __always_inline int is_to_be_told(__u32 before, __u32 after)
+{
+	return control.sync && (is_news(after) || (after == STATE_UDP && before == after));
+}
+
 /*
- * Change the state of a connection. The CPU that wins the swap moves the counts. A packet for a deleted server does
- * not change it.
+ * Change the state of a connection, and restart its timer. The CPU that wins the swap moves the counts, and tells the
+ * other directors. From now on the connection is ours. A packet for a deleted server does nothing: else a client that
+ * keeps its port would never get another server. As in IPVS such packets are dropped.
  */
 __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __u64 client, __u64 rest)
 {
@@ -262,16 +273,21 @@ __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __
 		return 0;
 	for (int i = 0; i < SWAP_TRIES; i++) {
 		__u32 before = WORD_STATE_OF(word), after = next_state(before, flags);
+		__u32 told = is_to_be_told(before, after);
 		__u64 wanted = (word & ~WORD_CHANGING) | (__u64)after << WORD_STATE |
-			       deadline_in(control.timeout[after & 15]);
+			       deadline_in(control.timeout[after & 15]) | (told ? WORD_ANNOUNCED : 0);
 		__u64 found = __sync_val_compare_and_swap(&entry->word, word, wanted);
 
 		if (found == word) {
+			__u32 is_new = before != after || word & WORD_FOREIGN || (told && !(word & WORD_ANNOUNCED));
+
 			move_load(WORD_DEST_OF(word), before, after);
 			if (flags & RST && before == STATE_ESTABLISHED)
 				count_passive(WORD_DEST_OF(word), 0, 1);
-			if (word & WORD_CONTROLLED && (after == STATE_ESTABLISHED || after == STATE_SCTP_ESTABLISHED))
+			if (is_new && word & WORD_CONTROLLED && is_open(after))
 				assure_template(client, rest, word);
+			if (is_new && told)
+				announce(client, rest, *(volatile __u64 *)&entry->key, wanted);
 			return 0;
 		}
 		if (WORD_FRONT_OF(found) != WORD_FRONT_OF(word))
@@ -281,28 +297,15 @@ __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __
 	return 0;
 }
 
-/*
- * Restart the timer of a known connection with the timeout of its state. The packets of a deleted server are dropped
- * and do not restart it, as in IPVS: else a client that keeps its port would never get another server.
- */
+/* At most once a second for each connection, and when its state changes: other packets change nothing. */
 static __always_inline void continue_connection(struct connection *entry, __u64 word, __u8 flags, __u64 client,
 						__u64 rest)
 {
 	__u32 state = WORD_STATE_OF(word);
-	__u64 wanted;
 
-	if (may_leave_state(state, flags)) {
-		if (is_half_open(state))
-			judge_answer(entry, word, flags);
-		if (next_state(state, flags) != state) {
-			change_state(entry, word, flags, client, rest);
-			return;
-		}
-	}
-	wanted = (word & ~DEADLINE_MASK) | deadline_in(control.timeout[state]);
-	/* At most once a second, if the server is there. If another CPU was faster, it has stored the same word. */
-	if (wanted != word && is_available(WORD_DEST_OF(word)))
-		__sync_val_compare_and_swap(&entry->word, word, wanted);
+	if ((may_leave_state(state, flags) && next_state(state, flags) != state) ||
+	    ((word ^ deadline_in(control.timeout[state])) & (DEADLINE_MASK | WORD_FOREIGN)))
+		change_state(entry, word, flags, client, rest);
 }
 
 /* For a SYN on the ports of a known connection: true if its server was deleted and the client is to be refused. */

@@ -4,7 +4,7 @@
  * address, as in IPVS (ip_vs_service_find), unless the address is one of the mark's own.
  *
  * A connection found by its mark has no front that tells its virtual address and protocol. Its entry is in the table
- * of IPv6, which has room for both.
+ * of IPv6, which has room for both; see widen_flow6() for IPv6 itself.
  */
 #ifndef POINTSMAN_FWMARK_H
 #define POINTSMAN_FWMARK_H
@@ -30,6 +30,23 @@ static __always_inline void widen_flow(struct flow *flow)
 }
 
 /*
+ * IPv6: an entry has no room for the virtual address as well. A tag tells the addresses of a mark apart; it is the
+ * same on every director, since records have nothing else of the address. A tag is its own tag.
+ */
+static __always_inline __u64 tag_of(__u32 folded)
+{
+	return (folded ^ folded >> TAG_BITS) & ((1U << TAG_BITS) - 1);
+}
+
+static __always_inline void widen_flow6(struct flow *flow)
+{
+	__u64 protocol = flow->protocol == IPPROTO_TCP ? 0 : flow->protocol == IPPROTO_UDP ? 1 : 2;
+
+	flow->key = (__u32)flow->key | (tag_of(flow->hashed_virtual) | protocol << TAG_BITS) << 32 | 1ULL << 63;
+	flow->hash = hash_key(flow->client[1] ^ hash_key(flow->client[0], 1), flow->key);
+}
+
+/*
  * Find the service of a packet with this mark. flow->service is the service of its address, or 0. Returns as
  * find_service().
  */
@@ -43,7 +60,9 @@ __noinline int find_marked_service(struct flow *flow, __u32 number)
 		return GO_ON;
 	flow->service = mark->service;
 	flow->front = mark->front;
-	if (!flow->wide)
+	if (flow->wide)
+		widen_flow6(flow);
+	else
 		widen_flow(flow);
 	return GO_ON;
 }

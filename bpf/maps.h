@@ -73,6 +73,29 @@ struct {
 	__type(value, __u32);
 } pm_tx_devices SEC(".maps");
 
+TABLE(pm_front_names, struct front_name, 65536);
+
+/* The servers in force and those deleted lately, by service, address and port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, struct dest_name);
+	__type(value, __u32);
+} pm_dest_names SEC(".maps");
+
+/* Rings of records, one for each CPU, from CPU * (limits.outbox_mask + 1) on. */
+TABLE(pm_outbox, struct record, 8192);
+
+struct outbox_head {
+	__u64 written; /* records that this CPU has written so far */
+	__u64 spare[7];
+};
+
+TABLE(pm_outbox_heads, struct outbox_head, 1);
+TABLE(pm_exchange, struct record, LANES *LANE_RECORDS);
+TABLE(pm_taken, __u64, LANES *TAKE_RESULTS); /* counts of enum take_result by lane, set to 0 by user space */
+
 struct alarm {
 	struct bpf_timer timer;
 };
@@ -128,7 +151,7 @@ static __always_inline __u32 opaque_zero(void)
 const volatile struct vocabulary vocabulary = {};
 
 const volatile struct limits limits SEC(".rodata.pm_lim") = {
-	16383, 1 << 19, 1 << 14, 16383, 1 << 17,
+	16383, 1 << 19, 1 << 14, 16383, 1 << 17, 8191,
 };
 
 /* Map a hash to any number of buckets without a division. */

@@ -3,16 +3,14 @@
 #ifndef POINTSMAN_PERSISTENCE_H
 #define POINTSMAN_PERSISTENCE_H
 
-#include "connections.h"
-#include "dest_load.h"
+#include "announce.h"
 
 #define SWAP_TRIES 4
-#define TEMPLATE_DEST_OF(word) ((__u32)((word) >> TEMPLATE_DEST))
 #define TEMPLATE_CONTROLS_OF(word) (((word) >> TEMPLATE_CONTROLS) & TEMPLATE_CONTROLS_MAX)
 #define ONE_CONTROL (1ULL << TEMPLATE_CONTROLS)
 
 #define TIMEOUT_OF(t) ((__u32)(t)->key)
-#define WITHOUT_TIMEOUT (~0ULL << 32)
+#define NAMING_BITS (~(TEMPLATE_FOREIGN | 0xffffffffULL)) /* of template.key: all but the timeout */
 
 /* The key of a template: a client, or its network, and a service. */
 struct persist_key {
@@ -54,7 +52,7 @@ static __always_inline struct template *find_template_in(__u32 index, struct per
 	if (!bucket)
 		return 0;
 	for (int way = 0; way < WAYS; way++)
-		if (is_for(&bucket->way[way], persist, WITHOUT_TIMEOUT))
+		if (is_for(&bucket->way[way], persist, NAMING_BITS))
 			return &bucket->way[way];
 	return 0;
 }
@@ -75,7 +73,7 @@ static __always_inline struct template *find_template_to(__u32 index, struct per
 	if (!bucket)
 		return 0;
 	for (int way = 0; way < WAYS; way++)
-		if (is_for(&bucket->way[way], persist, WITHOUT_TIMEOUT & ~TEMPLATE_PARKED) &&
+		if (is_for(&bucket->way[way], persist, NAMING_BITS & ~TEMPLATE_PARKED) &&
 		    TEMPLATE_DEST_OF(bucket->way[way].word) == dest)
 			return &bucket->way[way];
 	return 0;
@@ -89,8 +87,9 @@ static __always_inline struct template *find_holder(struct persist_key *persist,
 	return found ? found : find_template_to(bucket_of(hash >> 32, limits.template_buckets), persist, dest);
 }
 
+/* `rest`: the timeout, and flags of the key. */
 static __always_inline struct template *claim_template_in(__u32 index, struct persist_key *persist, __u64 word,
-							  __u32 timeout)
+							  __u64 rest)
 {
 	struct template_bucket *bucket = bpf_map_lookup_elem(&pm_templates, &index);
 
@@ -101,26 +100,29 @@ static __always_inline struct template *claim_template_in(__u32 index, struct pe
 			bucket->way[way].client[0] = persist->client[0];
 			bucket->way[way].client[1] = persist->client[1];
 			barrier();
-			*(volatile __u64 *)&bucket->way[way].key = persist->key | timeout;
+			*(volatile __u64 *)&bucket->way[way].key = persist->key | rest;
 			return &bucket->way[way];
 		}
 	return 0;
+}
+
+static __always_inline struct template *claim_template(struct persist_key *persist, __u64 word, __u64 rest)
+{
+	__u64 hash = template_hash(persist);
+	struct template *made = claim_template_in(bucket_of(hash, limits.template_buckets), persist, word, rest);
+
+	if (!made)
+		made = claim_template_in(bucket_of(hash >> 32, limits.template_buckets), persist, word, rest);
+	if (made)
+		count_template(TEMPLATE_DEST_OF(word), 1);
+	return made;
 }
 
 static __always_inline struct template *add_template(struct persist_key *persist, __u32 dest, __u32 timeout)
 {
 	if (timeout > LONGEST_TIMEOUT)
 		timeout = LONGEST_TIMEOUT;
-
-	__u64 hash = template_hash(persist);
-	__u64 word = (__u64)dest << TEMPLATE_DEST | deadline_in(timeout);
-	struct template *made = claim_template_in(bucket_of(hash, limits.template_buckets), persist, word, timeout);
-
-	if (!made)
-		made = claim_template_in(bucket_of(hash >> 32, limits.template_buckets), persist, word, timeout);
-	if (made)
-		count_template(dest, 1);
-	return made;
+	return claim_template(persist, (__u64)dest << TEMPLATE_DEST | deadline_in(timeout), timeout);
 }
 
 /* Restart the timer of a template, and count connections that hold it. */
@@ -193,14 +195,22 @@ __noinline int release_template(__u64 client, __u64 rest, __u64 connection)
 	return 0;
 }
 
-/* Mark the template: a connection of the client was established (IPVS: ASSURED). */
+/*
+ * Mark the template: a connection of the client was established (IPVS: ASSURED). From now on it is ours. That is told
+ * here and not when it is made: a flood of SYNs is no news.
+ */
 __noinline int assure_template(__u64 client, __u64 rest, __u64 connection)
 {
 	struct template *t = controlling_template(client, rest, connection);
 	__u64 word = t ? *(volatile __u64 *)&t->word : 0;
 
-	if (t && word && !(word & TEMPLATE_ASSURED))
-		__sync_val_compare_and_swap(&t->word, word, word | TEMPLATE_ASSURED);
+	if (!t || !word || (word & TEMPLATE_ASSURED && !(t->key & TEMPLATE_FOREIGN)))
+		return 0;
+	__sync_val_compare_and_swap(&t->word, word, word | TEMPLATE_ASSURED);
+	if (t->key & TEMPLATE_FOREIGN)
+		*(volatile __u64 *)&t->key = t->key & ~TEMPLATE_FOREIGN;
+	if (control.sync)
+		announce_template(t->client[0], t->client[1], t->key, word | TEMPLATE_ASSURED);
 	return 0;
 }
 

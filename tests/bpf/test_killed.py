@@ -11,7 +11,8 @@ import pytest
 from tests.support.program_run import NAMES, VIP, Director
 
 from pointsman.dataplane.xdp import frontends, servers, slots, store
-from pointsman.dataplane.xdp.kernel.layout import LIST_HEAD, ServiceFlag
+from pointsman.dataplane.xdp.kernel.flags import ServiceFlag
+from pointsman.dataplane.xdp.kernel.layout import LIST_HEAD
 from pointsman.dataplane.xdp.server_list_format import ListWord, elements
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import Sizes, nonzero

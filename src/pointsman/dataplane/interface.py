@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import add
 from typing import Protocol
 
 import msgspec
@@ -39,6 +40,69 @@ class Capabilities(msgspec.Struct, frozen=True):
     connection_limit: int = 0
     interfaces: tuple[str, ...] = ()
     """The interfaces that `attach` was called with; `attachments` are those that exist."""
+
+
+class TakeCounts(msgspec.Struct, frozen=True):
+    """Counts of records that were taken, by what became of each."""
+
+    added: int = 0
+    updated: int = 0
+    kept: int = 0
+    """Connections that this director carries itself, to the same server."""
+    conflict: int = 0
+    """Connections that this director carries itself, to another server: they stay as they are."""
+    expired: int = 0
+    no_service: int = 0
+    """Their service is not configured here, or a template's is not persistent."""
+    no_server: int = 0
+    """Their real server is not configured here."""
+    full: int = 0
+    malformed: int = 0
+
+    def __add__(self, other: TakeCounts) -> TakeCounts:
+        return TakeCounts(*map(add, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))
+
+    @property
+    def refused(self) -> int:
+        """Return the number of records that left nothing in the tables."""
+        return self.expired + self.no_service + self.no_server + self.full + self.malformed
+
+
+class Outbox(Protocol):
+    """The records that the packet path writes when a connection changes, while `sync` is on."""
+
+    lost: int
+    """Records that were overwritten before they were read."""
+
+    def read(self) -> list[bytes]:
+        """Return what was written since the last call: whole records (packets.record), one run for each CPU.
+
+        A run is in the order of events. Records of one connection may be in several runs.
+        """
+
+
+class RecordExchange(Protocol):
+    """Connections and templates as records (packets.record), moved as whole runs of bytes."""
+
+    outbox: Outbox
+    sync: bool
+    """True if the packet path writes records to the outbox. It stays as it is when the director ends."""
+
+    def take(self, records: bytes | memoryview, ours: bool = False, live: bool = False) -> TakeCounts:
+        """Put records of another director into the tables, as connections that it carries.
+
+        A packet here makes such a connection ours. `ours`: what the sender carried is ours at once (an
+        upgrade, a file). `live`: the sender saw a packet just now, so what it carries is not ours any more.
+        Raises ValueError if the length is not that of whole records, OSError if the kernel refuses.
+        """
+
+    def give(self, cursor: int = 0, carried: bool = False) -> tuple[bytes, int]:
+        """Return a page of records, at most 64 KiB, and the cursor of the next page; 0: it was the last.
+
+        Templates come first: take them before the connections that they hold. `carried`: only what this
+        director carries itself. A page may be empty. Connections that come or go meanwhile may be missing.
+        Raises OSError.
+        """
 
 
 class DataPlane(Protocol):

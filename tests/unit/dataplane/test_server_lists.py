@@ -41,7 +41,8 @@ class Place:
         tables: Any = self.tables
         names = ("account_for", "start_server", "free_server")
         counters: Any = SimpleNamespace(**{name: lambda *_: None for name in names})
-        self.servers = Servers(tables, ServerLists(tables, words), counters)
+        dest_names: Any = SimpleNamespace(add=lambda _: None, write=lambda: None, remove=lambda _: None)
+        self.servers = Servers(tables, ServerLists(tables, words), counters, dest_names)
         self.servers.add_service(SERVICE)
         self.tables.services[SERVICE].list = ListWord(0, 0, 0, NAMES.index(scheduler)).word()
         self.refused: list[str] = []

@@ -17,15 +17,9 @@ from pointsman.dataplane.xdp.addresses import (
     service_key_of,
 )
 from pointsman.dataplane.xdp.allocation import FullError
-from pointsman.dataplane.xdp.kernel.layout import (
-    FRONT_DELETED,
-    FRONT_PROBES,
-    WAYS,
-    Control,
-    Front,
-    Front6,
-    FrontKey,
-)
+from pointsman.dataplane.xdp.kernel.flags import FrontKey
+from pointsman.dataplane.xdp.kernel.layout import FRONT_DELETED, FRONT_PROBES, WAYS, Control, Front, Front6
+from pointsman.dataplane.xdp.records.names import write_front_name
 from pointsman.dataplane.xdp.tables import Tables, nonzero
 from pointsman.model.address import Address
 from pointsman.model.service import ServiceKey, Transport
@@ -49,6 +43,7 @@ class FrontendTable:
     def __init__(self, tables: Tables) -> None:
         self._four = tables.fronts
         self._six = tables.fronts6
+        self._names = tables.front_names
         self._control: Control = tables.control
         self._places: dict[int, _Place] = {}
         for index in nonzero(self._four, "key"):
@@ -97,6 +92,7 @@ class FrontendTable:
         place = self._vacancy(key)
         front = place.table[place.at]
         front.service, front.number, front.flags = service, number, 0
+        write_front_name(self._names[number], key)
         if isinstance(front, Front6):
             assert key.address is not None
             front.address[:] = list(halves(key.address))

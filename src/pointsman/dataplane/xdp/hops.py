@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from pointsman.dataplane.xdp.kernel.layout import LARGEST_PACKET, DestFlag
+from pointsman.dataplane.xdp.kernel.flags import DestFlag
+from pointsman.dataplane.xdp.kernel.layout import LARGEST_PACKET
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.tunnel_endpoint import tunnel_bits, tunnel_of, write_source
 from pointsman.model.address import Address

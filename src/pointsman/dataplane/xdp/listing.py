@@ -10,14 +10,8 @@ import struct
 from collections.abc import Iterator
 
 from pointsman.dataplane.xdp.addresses import address_of
-from pointsman.dataplane.xdp.kernel.layout import (
-    DEADLINE_MASK,
-    WORD_DYING,
-    ConnectionWord,
-    TemplateKey,
-    TemplateWord,
-    Vocabulary,
-)
+from pointsman.dataplane.xdp.kernel.flags import ConnectionWord, TemplateKey, TemplateWord
+from pointsman.dataplane.xdp.kernel.layout import DEADLINE_MASK, WORD_DYING, Vocabulary
 from pointsman.dataplane.xdp.store import FTP, Store
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.tunnel_endpoint import address_at

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from pointsman.dataplane.xdp.allocation import FullError, IndexAllocator
 from pointsman.dataplane.xdp.frontends import FrontendTable
 from pointsman.dataplane.xdp.kernel import libbpf
-from pointsman.dataplane.xdp.kernel.layout import Mark, ServiceFlag
+from pointsman.dataplane.xdp.kernel.flags import ServiceFlag
+from pointsman.dataplane.xdp.kernel.layout import Mark
 from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.service import Front, ServiceKey

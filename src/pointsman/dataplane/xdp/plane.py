@@ -14,13 +14,15 @@ from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError
 from pointsman.dataplane.xdp import counters, listing
-from pointsman.dataplane.xdp.kernel import btf, layout, libbpf, pins
+from pointsman.dataplane.xdp.kernel import layout, libbpf, pins
+from pointsman.dataplane.xdp.kernel.abi import read_object
 from pointsman.dataplane.xdp.kernel.attach import MODES, Links
 from pointsman.dataplane.xdp.kernel.ingress import Ingress
 from pointsman.dataplane.xdp.kernel.layout import LONGEST_TIMEOUT, Vocabulary
 from pointsman.dataplane.xdp.kernel.loader import Loaded, load
 from pointsman.dataplane.xdp.kernel.local_macs import LocalMacs
 from pointsman.dataplane.xdp.kernel.programs import Load, Programs
+from pointsman.dataplane.xdp.records.exchange import GIVE, TAKE, KernelExchange, Lane
 from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import CONTROL, Sizes, Tables, limits_of
@@ -91,6 +93,7 @@ class XdpDataPlane:
             self.tune({})
         self.store = Store(self.tables, words)
         self._watch = TrafficWatch(self.tables)
+        self.exchange = KernelExchange(loaded.maps, self.programs, words.take_results, Lane.DIRECTOR)
 
     @classmethod
     def open(
@@ -110,7 +113,7 @@ class XdpDataPlane:
         """
         if mode not in MODES:
             raise DataPlaneError(errno.EINVAL, f"unknown XDP mode {mode}: use one of {', '.join(MODES)}")
-        words, abi = _read_object()
+        words, abi = read_object()
         pins.ensure_bpf_file_system(pin_directory)
         sizes = Sizes.for_limit(connection_limit, connection6_limit)
         try:
@@ -145,6 +148,7 @@ class XdpDataPlane:
         else:
             pins.pin_maps(directory, abi, loaded.maps)
         plane.start_clock()
+        plane._pin_exchange(directory, abi)
         local_macs = LocalMacs(plane.tables.local_macs, plane.tables.descriptors["pm_virtual_macs"])
         plane._ingress = Ingress(plane.programs, local_macs, directory, mode)
         try:
@@ -168,8 +172,8 @@ class XdpDataPlane:
 
         `loaded`: programs and empty maps to use; the data plane closes them.
         """
-        words, _ = _read_object()
-        loaded = loaded or _load(sizes, {}, HOOKS | {"sweep_now"})
+        words, _ = read_object()
+        loaded = loaded or _load(sizes, {}, HOOKS | {"sweep_now", GIVE, TAKE})
         plane = cls(loaded, words, None, fresh=True)
         plane.tables.control.now = now
         plane._clock = lambda: plane.tables.control.now + 0.5
@@ -178,7 +182,7 @@ class XdpDataPlane:
     @classmethod
     def open_readonly(cls, pin_directory: Path) -> XdpDataPlane:
         """Open the tables that a director has pinned, for reading only. Raises DataPlaneError."""
-        words, abi = _read_object()
+        words, abi = read_object()
         pinned = pins.open_maps(pin_directory, abi)
         if not pinned:
             others = pins.map_directories(pin_directory)
@@ -219,6 +223,10 @@ class XdpDataPlane:
         failure = libbpf.run_program(self.programs["start_clock"]).verdict
         if failure:
             raise DataPlaneError(errno.EIO, f"the kernel's BPF timer cannot be started (step {failure})")
+
+    def _pin_exchange(self, directory: Path, abi: str) -> None:
+        """Pin the programs for records: other processes and the next version run them. Raises OSError."""
+        pins.pin_programs(directory, abi, {name: self.programs[name] for name in (GIVE, TAKE)})
 
     def tune(self, settings: Mapping[str, int]) -> None:
         """Apply these settings of model.tunables at once, and the defaults of all others."""
@@ -352,21 +360,6 @@ class XdpDataPlane:
 
 def _seconds_since_boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _read_object() -> tuple[Vocabulary, str]:
-    try:
-        types = btf.TypeInformation(layout.OBJECT)
-        return Vocabulary(types), layout.check(types)
-    except FileNotFoundError as error:
-        raise DataPlaneError(
-            errno.ENOENT, f"the BPF object {layout.OBJECT} is missing: build it with `make -C bpf`"
-        ) from error
-    except ValueError as error:
-        raise DataPlaneError(
-            errno.EINVAL,
-            f"the BPF object does not fit this pointsman ({error}): build it anew with `make -C bpf`",
-        ) from error
 
 
 def _load(sizes: Sizes, pinned: Mapping[str, int], programs: frozenset[str]) -> Loaded:

@@ -9,7 +9,8 @@ from pointsman.dataplane.xdp.allocation import FullError, IndexAllocator
 from pointsman.dataplane.xdp.counter_base import CounterBase
 from pointsman.dataplane.xdp.draft import Draft
 from pointsman.dataplane.xdp.hops import NextHops
-from pointsman.dataplane.xdp.kernel.layout import DestFlag
+from pointsman.dataplane.xdp.kernel.flags import DestFlag
+from pointsman.dataplane.xdp.records.names import DestNames
 from pointsman.dataplane.xdp.server_list_format import MAX_COUNT
 from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.tables import Tables, nonzero
@@ -27,11 +28,14 @@ NOT_THIS_FAMILY = "Invalid operation.  Possibly wrong module version, address no
 class Servers:
     """The real servers of all services, by their indexes. A refused operation raises RefusedError."""
 
-    def __init__(self, tables: Tables, lists: ServerLists, counter_base: CounterBase) -> None:
+    def __init__(
+        self, tables: Tables, lists: ServerLists, counter_base: CounterBase, names: DestNames
+    ) -> None:
         self._tables = tables
         self._lists = lists
         self._counter_base = counter_base
         self.hops = NextHops(tables)
+        self._names = names
         self._by_service: dict[int, dict[ServerKey, int]] = {}
         self._keys: dict[int, ServerKey] = {}
         self._known: dict[int, RealServer] = {}
@@ -53,6 +57,7 @@ class Servers:
         in_force = {service: set(self.in_force(service)) for service in self._by_service}
         kept = [index for index in used if self._restore_one(index, in_force)]
         self._numbers = IndexAllocator(1, len(self._tables.dests), kept)
+        self._names.enter(kept)
         return highest
 
     def _restore_one(self, index: int, in_force: Mapping[int, set[int]]) -> bool:
@@ -144,6 +149,7 @@ class Servers:
         raised = {index for index, server in draft.edited.items() if self._is_raised(index, server)}
         for index in raised:  # before a scheduler reads the new list
             self._tables.loads[index].overloaded = 0
+        self._names.write()
         self._lists.commit(service, draft)
         for index, server in draft.edited.items():
             self.hops.set_tunnel(index, server)
@@ -197,6 +203,7 @@ class Servers:
         self._counter_base.start_server(index)
         self._by_service[service][server.key] = index
         self._keys[index] = server.key
+        self._names.add(index)
         self.hops.add_user(index, server.key.address)
         return index
 
@@ -257,6 +264,7 @@ class Servers:
         servers = self._by_service[service]
         if any(self._is_held(index) for index in servers.values()):
             return False
+        self._names.remove(servers.values())
         for index in list(servers.values()):
             self._free(index)
         del self._by_service[service]
@@ -265,9 +273,14 @@ class Servers:
     def empty_trash(self) -> None:
         """Free deleted servers that no connection uses any more."""
         now = self._tables.control.now
-        for index in list(self._trash):
-            if not self._is_held(index) and now - self._tables.dests[index].deleted_at >= TRASH_PERIOD:
-                self._free(index)
+        idle = [
+            index
+            for index in self._trash
+            if not self._is_held(index) and now - self._tables.dests[index].deleted_at >= TRASH_PERIOD
+        ]
+        self._names.remove(idle)
+        for index in idle:
+            self._free(index)
 
     def _move_to_trash(self, index: int) -> None:
         dest = self._tables.dests[index]

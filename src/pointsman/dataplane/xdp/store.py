@@ -17,8 +17,10 @@ from pointsman.dataplane.xdp.addresses import mask_bits, prefix_of
 from pointsman.dataplane.xdp.allocation import FullError, IndexAllocator
 from pointsman.dataplane.xdp.counter_base import CounterBase
 from pointsman.dataplane.xdp.frontends import FrontendTable
-from pointsman.dataplane.xdp.kernel.layout import NO_PREFIX, Service, ServiceFlag, Vocabulary
+from pointsman.dataplane.xdp.kernel.flags import ServiceFlag
+from pointsman.dataplane.xdp.kernel.layout import NO_PREFIX, Service, Vocabulary
 from pointsman.dataplane.xdp.marks import MarkedFronts
+from pointsman.dataplane.xdp.records.names import DestNames, write_front_name
 from pointsman.dataplane.xdp.server_list_format import ListWord
 from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.servers import Servers
@@ -54,7 +56,7 @@ class Store:
         self.fronts = FrontendTable(tables)
         self.counter_base = CounterBase(tables)
         self.lists = ServerLists(tables, words)
-        self.servers = Servers(tables, self.lists, self.counter_base)
+        self.servers = Servers(tables, self.lists, self.counter_base, DestNames(tables))
         self.marks = MarkedFronts(tables, self.fronts, lambda: self._front_numbers)
         self._entries: dict[ServiceKey, Entry] = {}
         self._deleted: set[ServiceKey] = set()
@@ -240,6 +242,7 @@ class Store:
         entry.group, entry.flags = number, ServiceFlag.DELETED
         try:
             if key.fwmark:
+                write_front_name(self._tables.front_names[number], key)
                 self._change_fronts(service, index)
             else:
                 self.fronts.add(key, index, number)

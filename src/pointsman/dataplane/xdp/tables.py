@@ -30,6 +30,7 @@ from pointsman.dataplane.xdp.kernel.layout import (
     TrafficEntry,
     Unanswered,
 )
+from pointsman.dataplane.xdp.kernel.record_layout import FrontName
 
 CONTROL, LOCAL_MACS_MAP = "pm_ctl", "pm_macs"
 """Global data of the program: maps of one entry."""
@@ -38,9 +39,22 @@ SPARE = 2
 
 
 Element = TypeVar(
-    "Element", Front, Front6, Service, Dest, Remote, Load, Unanswered, Block, TrafficEntry, ctypes.c_uint64
+    "Element",
+    Front,
+    Front6,
+    FrontName,
+    Service,
+    Dest,
+    Remote,
+    Load,
+    Unanswered,
+    Block,
+    TrafficEntry,
+    ctypes.c_uint64,
 )
 
+_MOST_OUTBOX = 1 << 17
+"""Records of all CPUs together, 8 MiB, unless there are more than 128 CPUs."""
 SERVERS_A_BLOCK = 8
 """A lower bound: blocks have more servers, and only long lists have blocks (server_list_format.py)."""
 
@@ -55,6 +69,8 @@ class Sizes:
     services: int = 16384
     dests: int = 131072
     members: int = 1 << 20
+    outbox: int = 8192
+    """Records of one CPU; a power of two."""
 
     @classmethod
     def for_limit(cls, connections: int, connections6: int | None = None) -> Sizes:
@@ -67,11 +83,13 @@ class Sizes:
             connections=connections,
             connections6=six,
             templates=max(1 << 16, connections // 4),
+            outbox=max(1024, min(8192, _power_of_two(_MOST_OUTBOX // libbpf.possible_cpus()))),
         )
 
     def entries(self) -> dict[str, int]:
         """Return the number of entries of each map."""
         fronts = _power_of_two(max(self.services, 16))
+        cpus = libbpf.possible_cpus()
         return {
             "pm_fronts": fronts,
             "pm_fronts6": fronts,
@@ -85,6 +103,9 @@ class Sizes:
             "pm_unanswered": self.dests,
             "pm_blocks": _power_of_two(max(self.dests // SERVERS_A_BLOCK, 16)),
             "pm_dest_origins": self.dests,
+            "pm_dest_names": self.dests,
+            "pm_outbox": self.outbox * cpus,
+            "pm_outbox_heads": cpus,
             "pm_traffic": self.dests,
             "pm_connections": -(-max(self.connections, 8) * SPARE // WAYS),
             "pm_connections6": -(-max(self.connections6, 8) * SPARE // WAYS),
@@ -122,6 +143,7 @@ def limits_of(entries: Mapping[str, int]) -> bytes:
             entries["pm_templates"],
             entries["pm_fronts6"] - 1,
             entries["pm_connections6"],
+            entries["pm_outbox"] // entries["pm_outbox_heads"] - 1,
         )
     )
 
@@ -144,6 +166,7 @@ class Tables:
         self.unanswered = self._structs(Unanswered, "pm_unanswered")
         self.blocks = self._structs(Block, "pm_blocks")
         self.dest_origins = self._structs(TrafficEntry, "pm_dest_origins")
+        self.front_names = self._structs(FrontName, "pm_front_names")
         self.service_origins = self._structs(TrafficEntry, "pm_svc_origins")
         self.members = self._structs(ctypes.c_uint64, "pm_members")
         self.local_macs = self._structs(ctypes.c_uint64, LOCAL_MACS_MAP, LOCAL_MACS)

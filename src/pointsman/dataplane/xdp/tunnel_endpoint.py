@@ -6,7 +6,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from pointsman.dataplane.xdp.kernel.layout import Remote, TunnelFlag
+from pointsman.dataplane.xdp.kernel.flags import TunnelFlag
+from pointsman.dataplane.xdp.kernel.layout import Remote
 from pointsman.model.address import Address
 from pointsman.model.service import Forwarding, RealServer, Tunnel, TunnelChecksum, TunnelType
 

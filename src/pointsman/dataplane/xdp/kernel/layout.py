@@ -10,6 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.dataplane.xdp.kernel import btf
+from pointsman.dataplane.xdp.kernel.flags import (
+    ConnectionFlag,
+    ConnectionWord,
+    DestFlag,
+    FrontKey,
+    FrontNameFlag,
+    GiveFlag,
+    ServiceFlag,
+    TakeFlag,
+    TemplateKey,
+    TemplateWord,
+    TunnelFlag,
+)
+from pointsman.dataplane.xdp.kernel.record_layout import (
+    LANE_RECORDS,
+    LANES,
+    TAKE_RESULTS,
+    DestName,
+    Exchange,
+    FrontName,
+    OutboxHead,
+)
+from pointsman.packets.record import RecordFlag
 
 OBJECT = Path(__file__).parents[1] / "director.bpf.o"
 
@@ -24,68 +47,18 @@ LARGEST_PACKET = 65535
 STATES = 16
 
 
-class ServiceFlag(IntEnum):
-    """service.flags."""
-
-    USED = 1
-    DELETED = 2
-    ONE_PACKET = 4
-    HASH_PORT = 8
-    HASH_FALLBACK = 16
-    IPV6 = 32
-
-
-class FrontKey(IntEnum):
-    """Flags in front.key and front6.key."""
-
-    HIDDEN = 1 << 57
-    HIDDEN6 = 1 << 25
-
-
-class DestFlag(IntEnum):
-    """Flags in dest.egress."""
-
-    TUNNEL = 1 << 58
-    WATCHED = 1 << 59
-    RESETS = 1 << 60
-    LOCAL = 1 << 61
-    RESOLVED = 1 << 62
-    AVAILABLE = 1 << 63
-
-
-class TunnelFlag(IntEnum):
-    """remote.tunnel: a kind, and flags."""
-
-    IPIP = 1
-    GUE = 2
-    GRE = 3
-    KIND = 0x0F
-    CHECKSUM = 0x10
-    REMOTE_CHECKSUM = 0x20
-
-
-class ConnectionWord(IntEnum):
-    """connection.word: the bits at which its parts begin."""
-
-    FLAGS = 22
-    STATE = 26
-    DEST = 30
-    FRONT = 48
-
-
-class TemplateWord(IntEnum):
-    """template.word: the bits at which its parts begin, and a flag."""
-
-    CONTROLS = 22
-    ASSURED = 1 << 45
-    DEST = 46
-
-
-class TemplateKey(IntEnum):
-    """A flag in template.key."""
-
-    PARKED = 1 << 49
-
+NUMBERS = {
+    "WAYS": WAYS,
+    "FRONT_PROBES": FRONT_PROBES,
+    "LIST_HEAD": LIST_HEAD,
+    "NO_PREFIX": NO_PREFIX,
+    "DEADLINE_BITS": DEADLINE_BITS,
+    "LOCAL_MACS": LOCAL_MACS,
+    "LANES": LANES,
+    "LANE_RECORDS": LANE_RECORDS,
+    "TAKE_RESULTS": TAKE_RESULTS,
+}
+"""enum layout_number."""
 
 ENUMS: dict[str, tuple[str, type[IntEnum]]] = {
     "service_flag": ("SERVICE_", ServiceFlag),
@@ -95,6 +68,11 @@ ENUMS: dict[str, tuple[str, type[IntEnum]]] = {
     "connection_word": ("WORD_", ConnectionWord),
     "template_word": ("TEMPLATE_", TemplateWord),
     "template_key": ("TEMPLATE_", TemplateKey),
+    "connection_flag": ("WORD_", ConnectionFlag),
+    "front_name_flag": ("FRONT_NAME_", FrontNameFlag),
+    "record_flag": ("RECORD_", RecordFlag),
+    "take_flag": ("TAKE_", TakeFlag),
+    "give_flag": ("GIVE_", GiveFlag),
 }
 """Enums by their names in bpf/abi.h, with the prefix of their members there; NAME_BIT means 1 << bit."""
 
@@ -287,6 +265,10 @@ class Control(ctypes.Structure):
         ("occupied", u32),
         ("schedule_icmp", u32),
         ("sloppy_sctp", u32),
+        ("sync", u32),
+        ("connection_round", u32),
+        ("connection6_round", u32),
+        ("template_round", u32),
     )
     now: int
     overflow_until: int
@@ -295,6 +277,7 @@ class Control(ctypes.Structure):
     ftp: int
     pressure: int
     timeout: ctypes.Array[ctypes.c_uint32]
+    sync: int
 
 
 class Limits(ctypes.Structure):
@@ -304,6 +287,7 @@ class Limits(ctypes.Structure):
         ("template_buckets", u32),
         ("front6_mask", u32),
         ("connection6_buckets", u32),
+        ("outbox_mask", u32),
     )
 
 
@@ -324,6 +308,10 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "traffic": TrafficEntry,
     "control": Control,
     "limits": Limits,
+    "front_name": FrontName,
+    "dest_name": DestName,
+    "outbox_head": OutboxHead,
+    "exchange": Exchange,
 }
 
 
@@ -338,6 +326,8 @@ class Vocabulary:
             value: name for name, value in _strip(types.enumeration("connection_state"), "STATE_").items()
         }
         self.scheduler_names = {value: name for name, value in self.schedulers.items()}
+        results = _strip(types.enumeration("take_result"), "TAKE_RESULT_")
+        self.take_results = [name.lower() for name in results]
 
 
 def _strip(names: dict[str, int], prefix: str) -> dict[str, int]:
@@ -354,7 +344,8 @@ def check(types: btf.TypeInformation) -> str:
     Raises ValueError where both sides differ.
     """
     facts: list[Any] = [
-        types.enumeration(name) for name in ("abi", "exit_reason", "scheduler", "connection_state")
+        types.enumeration(name)
+        for name in ("abi", "exit_reason", "scheduler", "connection_state", "take_result")
     ]
     facts += sorted((name, sorted(shape.items())) for name, shape in types.maps().items())
     facts += [_checked_enumeration(types, name, *ours) for name, ours in ENUMS.items()]
@@ -379,7 +370,7 @@ def _flag(named: tuple[str, int]) -> tuple[str, int]:
 
 def _checked_numbers(types: btf.TypeInformation) -> dict[str, int]:
     theirs = types.enumeration("layout_number")
-    if theirs != {name: globals().get(name) for name in theirs}:
+    if theirs != {name: NUMBERS.get(name) for name in theirs}:
         raise ValueError(f"the BPF object has other numbers: {theirs}")
     return theirs
 

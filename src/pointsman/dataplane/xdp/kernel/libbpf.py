@@ -144,6 +144,8 @@ _PROTOTYPES: dict[str, tuple[_Result, list[Any]]] = {
         _STATUS,
         [_int, _pointer, _pointer, _pointer, _pointer, ctypes.POINTER(_u32), _pointer],
     ),
+    "bpf_map_update_batch": (_STATUS, [_int, _pointer, _pointer, ctypes.POINTER(_u32), _pointer]),
+    "bpf_map_delete_batch": (_STATUS, [_int, _pointer, ctypes.POINTER(_u32), _pointer]),
     "bpf_obj_pin": (_STATUS, [_int, _text]),
     "bpf_obj_get": (_STATUS, [_text]),
     "bpf_obj_get_info_by_fd": (_STATUS, [_int, _pointer, ctypes.POINTER(_u32)]),
@@ -375,6 +377,13 @@ def run_program(program: int, data: bytes = b"", repeat: int = 1, context: bytes
     library().bpf_prog_test_run_opts(program, ctypes.byref(options))
     left = result.raw[: options.data_size_out] if result is not None else b""
     return RunResult(options.retval, left, options.duration)
+
+
+def run_syscall(program: int, context: ctypes.Structure) -> int:
+    """Run a program of type syscall, which may change its context. Return its result. Raises OSError."""
+    options = _RunOptions(ctx_in=ctypes.addressof(context), ctx_size_in=ctypes.sizeof(context))
+    library().bpf_prog_test_run_opts(program, ctypes.byref(options))
+    return options.retval
 
 
 def run_live(program: int, data: bytes, repeat: int, batch: int) -> None:

@@ -17,6 +17,8 @@ from pointsman.dataplane.xdp.kernel import libbpf
 
 _BPF_FS_MAGIC = 0xCAFE4A11
 _TRIES = 100
+_PROGRAMS = "programs"
+"""The folder of pinned programs in that of the maps. The names of both do not change from ABI to ABI."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -110,7 +112,24 @@ def open_maps(directory: Path, abi: str) -> dict[str, int]:
     folder = directory / f"abi-{abi}"
     if not folder.is_dir():
         return {}
+    return {path.name: libbpf.open_pinned(path) for path in folder.iterdir() if not path.is_dir()}
+
+
+def open_programs(directory: Path, abi: str) -> dict[str, int]:
+    """Return descriptors of the programs that are pinned for this ABI, by name."""
+    folder = directory / f"abi-{abi}" / _PROGRAMS
+    if not folder.is_dir():
+        return {}
     return {path.name: libbpf.open_pinned(path) for path in folder.iterdir()}
+
+
+def pin_programs(directory: Path, abi: str, programs: Mapping[str, int]) -> None:
+    """Pin programs beside the maps of this ABI, in place of those of an earlier director."""
+    folder = directory / f"abi-{abi}" / _PROGRAMS
+    make_directory(folder)
+    for name, fd in programs.items():
+        (folder / name).unlink(missing_ok=True)
+        libbpf.pin(fd, folder / name)
 
 
 def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:

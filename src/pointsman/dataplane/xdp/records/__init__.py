@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections and templates in their external form: names, give and take, the outbox, upgrades."""
