@@ -135,7 +135,8 @@ class Bed:
             _ip("link", "set", "eth0", "up")
             _ip("route", "add", "local", "10.10.1.0/24", "dev", "lo")
             self._macs = [_mac("eth0")]
-            resource.setrlimit(resource.RLIMIT_NOFILE, (2 * services + 1024, 2 * services + 1024))
+            needed, most = services + 200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(needed, most)))
             self._listener = subprocess.Popen(
                 [sys.executable, "-c", LISTENER, str(services)],
                 stdin=subprocess.PIPE,

@@ -136,4 +136,7 @@ def at_rest(program: programs.Program, made: bed.Bed, idle: float) -> Row:
 
 if __name__ == "__main__":
     who, file, rest, *sizes = sys.argv[1:]
-    Path(file).write_text(json.dumps({size: measure(who, int(size), float(rest)) for size in sizes}))
+    table: dict[str, Row] = {}
+    for size in sizes:
+        table[size] = measure(who, int(size), float(rest))
+        Path(file).write_text(json.dumps(table))
