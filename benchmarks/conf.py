@@ -104,7 +104,8 @@ FILES: dict[str, Callable[[], str]] = {
         lambda _: 80, lambda _: 1, lambda n: f"    virtualhost www{n}.example.org"
     ),
     "1-7 servers, all differ": pages,
-    "no shape twice": lambda: text(lambda _: 80, lambda _: 1, lambda n: f"    warmup {n}.5"),
+    "own times": lambda: text(lambda _: 80, lambda _: 1, lambda n: f"    warmup {n + 1}.5"),
+    SLOW: lambda: text(lambda _: 80, lambda _: 1, lambda n: f"    warmup 0{n}.5"),
 }
 
 
