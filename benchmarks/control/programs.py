@@ -73,7 +73,7 @@ class Keepalived:
     def __init__(self, conf: Path, log: BinaryIO) -> None:
         files = [str(conf.with_name(f"{letter}.pid")) for letter in "prc"]
         pids = [word for pair in zip(("-p", "-r", "-c"), files, strict=True) for word in pair]
-        self.process = _start(["keepalived", "-n", "-l", "-f", str(conf), *pids], log, {})
+        self.process = _start(["keepalived", "-n", "-f", str(conf), *pids], log, {})
 
     def wait_in_force(self, last: str, weight: int) -> None:
         """Wait until ipvsadm shows the last service with all real servers."""
