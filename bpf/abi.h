@@ -20,6 +20,7 @@ enum layout_number {
 	/* Elements before the servers of a list. [0]: cursor to start from; [1]: highest level (wrr), or see BLOCKS_*. */
 	LIST_HEAD = 2,
 	NO_PREFIX = 255, /* service.prefix: none was given */
+	GRACE_ALWAYS = 0x7fffffff,
 	DEADLINE_BITS = 22,
 	LOCAL_MACS = 1024, /* places of `local_macs`, by interface index */
 	LANES = 4,	   /* parts of `pm_exchange`: one for each process that gives and takes records */
@@ -46,6 +47,7 @@ enum exit_reason {
 	EXIT_NO_NEIGHBOUR,     /* dropped: the MAC address of the real server is not known (yet) */
 	EXIT_DROP_PACKET,      /* dropped: drop_packet applied to a packet that would start a connection */
 	EXIT_NOT_TUNNELLED,    /* dropped: no room for the header of the tunnel, or no checksum */
+	EXIT_GRACE,	       /* dropped: a connection that may become known here; see service.grace_until */
 	EXIT_NO_DESTINATION,   /* replied to: no real server can take a new connection; port unreachable */
 	EXIT_TTL_EXCEEDED,     /* replied to: TTL or hop limit 1 or less; time exceeded */
 	EXIT_TOO_BIG,	       /* replied to: larger than the MTU; fragmentation needed */
@@ -155,6 +157,7 @@ enum service_flag {
 	SERVICE_HASH_PORT = 8,	    /* sh-port, mh-port */
 	SERVICE_HASH_FALLBACK = 16, /* sh-fallback, mh-fallback */
 	SERVICE_IPV6 = 32,	    /* of a mark */
+	SERVICE_KEPT = 64,	    /* no director is in charge: known connections only, see control.keep_until */
 };
 
 struct service {
@@ -175,7 +178,11 @@ struct service {
 	__u32 deleted_at;
 	__u32 options; /* scheduler flags by name (slots.py) */
 	__u32 group;   /* identifies the service in templates: the number of its front, or one of no front */
-	__u32 spare;
+	/*
+	 * For the packet path: until then a packet of an established connection that is unknown is not refused.
+	 * 0: never, GRACE_ALWAYS: until it is changed.
+	 */
+	__u32 grace_until;
 };
 
 /*
@@ -401,6 +408,7 @@ struct control {
 	__u32 connection_round;
 	__u32 connection6_round;
 	__u32 template_round;
+	__u32 keep_until; /* then the connections of services with SERVICE_KEPT end; 0: there are none */
 };
 
 #define DEFENCE_ALWAYS 3 /* mode of secure_tcp, drop_entry, drop_packet; 0: never, 1 and 2: under pressure */

@@ -6,9 +6,10 @@
 #include "icmp_reply6.h"
 #include "xmit_dr.h"
 
-enum action { PASS, DROP, SEND, REPLY, REPLY6, TUNNEL, SLOW_PATH, SLOW_PATH6, OTHER_FAMILY, NEW_FLOW };
+enum action { PASS, DROP, SEND, REPLY, REPLY6, TUNNEL, SLOW_PATH, SLOW_PATH6, OTHER_FAMILY, NEW_FLOW, GRACE };
 
 /*
+ * With GRACE the hook asks for a local socket, and counts.
  * `*out`: with EXIT_TOO_BIG the MTU (in); when the action is REPLY, what to reply (out); with GO_ON_TUNNEL the
  * server.
  */
@@ -16,6 +17,8 @@ static __always_inline enum action exit_action(enum exit_reason reason, __u32 *o
 {
 	if (reason == GO_ON_TUNNEL)
 		return TUNNEL;
+	if (reason == EXIT_GRACE)
+		return GRACE;
 	count_exit(reason);
 	if (reason >= EXIT_NO_DESTINATION) {
 		*out = reply_to(reason, *out);
@@ -28,6 +31,8 @@ static __always_inline enum action exit_action6(enum exit_reason reason, __u32 *
 {
 	if (reason == GO_ON_TUNNEL)
 		return TUNNEL;
+	if (reason == EXIT_GRACE)
+		return GRACE;
 	count_exit(reason);
 	if (reason >= EXIT_NO_DESTINATION) {
 		*out = reply6_to(reason, *out);

@@ -102,6 +102,34 @@ static __always_inline int is_orphan(__u32 index)
 	return control.expire_nodest_conn && !is_available(index);
 }
 
+/* True until the time is over for which connections are kept while no director is in charge. */
+static __always_inline int is_kept_yet(void)
+{
+	return (__s32)(control.keep_until - control.now) > 0;
+}
+
+/* True if this server's connections were kept while no director is in charge, and the time for it is over. */
+static __always_inline int was_kept(__u32 index)
+{
+	struct dest *dest;
+	struct service *service;
+
+	if (!control.keep_until || is_kept_yet())
+		return 0;
+	dest = bpf_map_lookup_elem(&pm_dests, &index);
+	if (!dest)
+		return 0;
+	index = dest->service;
+	service = bpf_map_lookup_elem(&pm_services, &index);
+	return service && service->flags & SERVICE_KEPT;
+}
+
+/* True if an entry that leads to this server ends, whatever its timeout. */
+static __always_inline int is_given_up_with(__u32 index)
+{
+	return is_orphan(index) || was_kept(index);
+}
+
 static __always_inline __u64 load_share(__u32 state)
 {
 	return is_active(state) ? ONE_ACTIVE : ONE_INACTIVE;

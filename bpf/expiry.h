@@ -56,7 +56,7 @@ static __always_inline void expire_connection(struct connection *entry, __u64 *a
 	control.occupied++;
 	client = address ? address[0] : (__u32)entry->key;
 	rest = address ? address[1] : 0;
-	if (!(is_due(word) || is_orphan(WORD_DEST_OF(word)) || is_given_up(word))) {
+	if (!(is_due(word) || is_given_up_with(WORD_DEST_OF(word)) || is_given_up(word))) {
 		if (control.sync && is_repeated(word, bucket, round))
 			announce(client, rest, entry->key, word);
 		return;
@@ -124,12 +124,12 @@ static __always_inline void expire_template(struct template *t, __u32 bucket)
 
 	if (!word || word == WORD_DYING)
 		return;
-	if (!(is_due(word) || is_orphan(TEMPLATE_DEST_OF(word)))) {
+	if (!(is_due(word) || is_given_up_with(TEMPLATE_DEST_OF(word)))) {
 		if (control.sync && is_template_repeated(t, word, bucket))
 			announce_template(t->client[0], t->client[1], t->key, word);
 		return;
 	}
-	if (is_held(word) && !is_orphan(TEMPLATE_DEST_OF(word))) {
+	if (is_held(word) && !is_given_up_with(TEMPLATE_DEST_OF(word))) {
 		__u64 later = (word & ~DEADLINE_MASK) | deadline_in(TEMPLATE_REARM);
 
 		__sync_val_compare_and_swap(&t->word, word, later);

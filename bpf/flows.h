@@ -234,6 +234,33 @@ static __always_inline __u32 start_connection(struct flow *flow, struct service 
 	return dest;
 }
 
+/* True for a packet that belongs to an established connection, so that an answer of the stack would end that. */
+static __always_inline int is_established_elsewhere(struct flow *flow)
+{
+	return flow->protocol != IPPROTO_UDP && !flow->is_error && !(flow->flags & (SYN | RST));
+}
+
+static __always_inline int has_grace(struct service *service)
+{
+	__u32 until = *(volatile __u32 *)&service->grace_until;
+
+	return until && (until == GRACE_ALWAYS || (__s32)(until - control.now) > 0);
+}
+
+/* True if every director chooses the same server for this packet. */
+static __always_inline int chooses_alike(struct service *service)
+{
+	__u32 scheduler = LIST_SCHEDULER(*(volatile __u64 *)&service->list);
+
+	return !service->persistence && scheduler >= SCHEDULER_SH && scheduler <= SCHEDULER_MH;
+}
+
+/* While no director is in charge nothing begins: without a connection it is as if there were no service. */
+static __always_inline int exit_of_kept(struct flow *flow)
+{
+	return is_established_elsewhere(flow) && is_kept_yet() ? EXIT_GRACE : EXIT_NO_SERVICE;
+}
+
 /* Choose the server of a packet whose connection is unknown or has ended. With NOBODY, flow->exit is the reason. */
 __noinline __u32 first_packet(struct flow *flow)
 {
@@ -247,10 +274,17 @@ __noinline __u32 first_packet(struct flow *flow)
 	flow->exit = EXIT_NO_SERVICE;
 	if (!service)
 		return NOBODY;
+	if (service->flags & SERVICE_KEPT) {
+		flow->exit = exit_of_kept(flow);
+		return NOBODY;
+	}
 	flow->exit = refuses_to_start(flow, service);
 	if (flow->exit == EXIT_NO_CONNECTION && untracked_flows_live() && !(flow->flags & SYN) &&
 	    !(service->flags & SERVICE_DELETED))
 		return serve_untracked(flow, service, EXIT_UNTRACKED);
+	if (flow->exit == EXIT_NO_CONNECTION && is_established_elsewhere(flow) && has_grace(service) &&
+	    !(service->flags & SERVICE_DELETED))
+		flow->exit = chooses_alike(service) ? 0 : EXIT_GRACE;
 	if (flow->exit)
 		return NOBODY;
 	return start_connection(flow, service);

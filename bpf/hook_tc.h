@@ -6,6 +6,7 @@
 #include <linux/pkt_cls.h>
 
 #include "director6.h"
+#include "grace.h"
 #include "xmit_tunnel.h"
 #include "slow_path.h"
 #include "slow_path6.h"
@@ -22,6 +23,8 @@ static __always_inline int tc_action(struct __sk_buff *context, enum action acti
 	case TUNNEL:
 		out = tunnel_tc(context, out);
 		return out ? bpf_redirect(out, 0) : TC_ACT_SHOT;
+	case GRACE:
+		return is_local_tc(context) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 	case DROP:
 		return TC_ACT_SHOT;
 	default:

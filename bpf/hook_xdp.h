@@ -4,6 +4,7 @@
 #define POINTSMAN_HOOK_XDP_H
 
 #include "director6.h"
+#include "grace.h"
 #include "xmit_tunnel.h"
 #include "slow_path.h"
 #include "slow_path6.h"
@@ -25,6 +26,8 @@ static __always_inline int xdp_action(struct xdp_md *context, enum action action
 	case TUNNEL:
 		out = tunnel_xdp(context, out);
 		return out ? send_xdp(context, out) : XDP_DROP;
+	case GRACE:
+		return is_local_xdp(context) ? XDP_PASS : XDP_DROP;
 	case DROP:
 		return XDP_DROP;
 	default:

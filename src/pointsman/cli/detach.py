@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`pointsman detach`: remove what a dead director left in the kernel."""
+"""`pointsman detach`: remove what a dead or stopped director left in the kernel."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pointsman.dataplane.xdp.plane import XdpDataPlane
 
 @click.command()
 def detach() -> None:
-    """Remove what a dead director left in the kernel.
+    """Remove what a dead or stopped director left in the kernel.
 
     Removed are the program, services and connections, and VRRP's virtual interfaces, addresses and sysctls.
-    They are left by a kill, by a stop with --keep-forwarding, and by services that were added by hand.
+    They are left by a kill and by a stop. A stop leaves connections, and services that were added by hand.
 
     Established connections to the VIP end. `pointsman run` would adopt everything instead.
 

@@ -32,7 +32,7 @@ VERBS = {
         "Make this host a real server: VIP and ARP rules.",
     ),
     "status": ("pointsman.cli.status", "status", "Show the director's state: VRRP, health, data plane."),
-    "detach": ("pointsman.cli.detach", "detach", "Remove what a dead director left in the kernel."),
+    "detach": ("pointsman.cli.detach", "detach", "Remove what a dead or stopped director left."),
     "switchover": (
         "pointsman.cli.switchover",
         "switchover",

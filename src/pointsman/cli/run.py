@@ -51,7 +51,7 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 @click.option(
     "--keep-forwarding",
     is_flag=True,
-    help="Leave services and connections in force at a stop. The next run adopts them.",
+    help="Leave services in force at a stop, also for new connections, without a bound.",
 )
 @click.option(
     "--sysctl",
@@ -94,7 +94,8 @@ def run(
     'pointsman ipvsadm'.
 
     After SIGKILL or a crash the kernel goes on forwarding. The next run adopts services, connections and
-    addresses. An orderly stop removes the configured services. SIGHUP does the same as 'pointsman reload'.
+    addresses. After an orderly stop known connections are forwarded for up to 15 minutes, and none begins.
+    SIGHUP does the same as 'pointsman reload'.
     SIGUSR1 and SIGUSR2 write the status into status.json in the run directory.
 
     \b

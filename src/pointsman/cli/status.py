@@ -142,16 +142,24 @@ def _watched(width: int) -> Sequence[Text]:
 
 
 def _left_in_force() -> str:
-    """Return a text about what a dead director left in the kernel; empty if nothing."""
+    """Return a text about what a dead or stopped director left in the kernel; empty if nothing."""
     try:
         if not map_directories(pin_directory()):
             return ""
         plane = pinned_plane()
+        is_kept, seconds = bool(plane.unattended.kept()), plane.unattended.seconds_left()
         found = read_table(plane, TableRequest())
         names = ", ".join(each.interface for each in plane.capabilities().attachments)
     except OSError as error:
         more = "" if os.geteuid() == 0 else "; run this as root"
         return f"Cannot tell if a dead director left services in the kernel: {said(error)}{more}"
+    if is_kept and not found.table:
+        return (
+            f"The director was stopped. Its connections are still forwarded, for up to {seconds} s.\n"
+            "To continue: pointsman run (it adopts them). To end it: pointsman detach"
+            if seconds
+            else ""
+        )
     services = ", ".join(str(entry.service.key) for entry in found.table) or "no service"
     return (
         f"The kernel still forwards what a dead director left: {services}; from {names or 'no interface'}.\n"

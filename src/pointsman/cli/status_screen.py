@@ -23,6 +23,7 @@ from pointsman.model.wording import count, duration
 LOST = {
     "no_neighbour": "dropped; the real server's MAC address was not known",
     "connection_reset": "reset by the stack; the connection's real server was deleted (reset_on_removal)",
+    "grace": "dropped; their connections may become known to this director",
     "not_tunnelled": "dropped; they could not be put into the tunnel to their real server",
     "server_removed": "dropped; the connection's real server was deleted",
     "ttl_exceeded": "answered by ICMP time exceeded; the TTL was used up",

@@ -22,16 +22,19 @@ def pinned_plane() -> DataPlane:
 def read_table(plane: DataPlane, message: TableRequest) -> TableReply:
     """Return the reply of a director, without rates, and close `plane`. Raises OSError.
 
-    Only the director process can estimate rates.
+    Only the director process can estimate rates. Services of a stopped director, which serve known
+    connections only, are left out; their connections are not.
     """
     try:
+        kept = plane.unattended.kept()
         table, counters = ServiceTable(), Counters(exits=plane.exits())
         if message.service is not None:
             entry, counted = plane.entry(message.service), plane.counters_of(message.service)
-            if entry is not None and counted is not None:
+            if entry is not None and counted is not None and message.service not in kept:
                 table, counters = ServiceTable((entry,)), Counters((counted,), counters.exits)
         elif message.services:
-            table, counters = plane.read(), plane.counters()
+            in_force = (entry for entry in plane.read() if entry.service.key not in kept)
+            table, counters = ServiceTable.of(in_force), plane.counters()
         return TableReply(
             table=table,
             counters=counters,

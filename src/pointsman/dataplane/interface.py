@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import add
 from typing import Protocol
 
@@ -105,12 +105,49 @@ class RecordExchange(Protocol):
         """
 
 
+class Unattended(Protocol):
+    """Services and connections while no director is in charge, and the grace when one begins."""
+
+    def keep(self, services: Collection[ServiceKey], seconds: int) -> None:
+        """Serve only known connections of these services, for at most `seconds`.
+
+        Without a connection it is as if they did not exist. Only a packet that the stack would answer with a
+        reset is dropped.
+        """
+
+    def kept(self) -> frozenset[ServiceKey]:
+        """Return the services that `keep` was called for, also by an earlier director."""
+
+    def connections(self) -> int:
+        """Return how many connections and persistent clients are known, also of deleted services."""
+
+    def seconds_left(self) -> int:
+        """Return for how many seconds kept connections are still served."""
+
+    def resume(self) -> None:
+        """Serve the services of `kept` as all others again."""
+
+    def set_grace(self, seconds: Mapping[ServiceKey, int | None]) -> None:
+        """Set for how long packets of unknown established connections are not refused. None: always.
+
+        Schedulers that choose by a hash serve them, others drop them, so that the client sends them again.
+        """
+
+
 class DataPlane(Protocol):
     """A forwarder of packets by a service table.
 
     `apply` never raises for a single operation: it returns a Refusal for each operation that failed, and does
     the rest. OSError means that the data plane itself is unusable.
     """
+
+    @property
+    def is_fresh(self) -> bool:
+        """True if the tables were empty when this object was made."""
+
+    @property
+    def unattended(self) -> Unattended:
+        """See Unattended."""
 
     def capabilities(self) -> Capabilities:
         """Return the features, limits and interfaces."""

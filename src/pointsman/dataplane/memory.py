@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 
 from pointsman.dataplane.interface import Capabilities
 from pointsman.lvs.reconcile import apply_to
@@ -39,6 +39,35 @@ TIMEOUTS = (900, 120, 300)
 ServerCell = tuple[ServiceKey, ServerKey]
 
 
+class UnattendedInMemory:
+    """Keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.grace: dict[ServiceKey, int | None] = {}
+        self.known = 0
+        """Connections; tests set them in place of packets."""
+        self._kept: frozenset[ServiceKey] = frozenset()
+        self._seconds = 0
+
+    def keep(self, services: Collection[ServiceKey], seconds: int) -> None:
+        self._kept, self._seconds = frozenset(services), seconds
+
+    def kept(self) -> frozenset[ServiceKey]:
+        return self._kept
+
+    def connections(self) -> int:
+        return self.known
+
+    def seconds_left(self) -> int:
+        return self._seconds
+
+    def resume(self) -> None:
+        self.keep((), 0)
+
+    def set_grace(self, seconds: Mapping[ServiceKey, int | None]) -> None:
+        self.grace |= seconds
+
+
 class MemoryDataPlane:
     """A DataPlane that keeps the table, and the counters that `record` sets."""
 
@@ -56,6 +85,8 @@ class MemoryDataPlane:
         self.next_hops: tuple[NextHop, ...] = ()
         self.virtual_macs: frozenset[tuple[str, bytes]] = frozenset()
         self.closed = False
+        self.is_fresh = table is None
+        self.unattended = UnattendedInMemory()
 
     def capabilities(self) -> Capabilities:
         return Capabilities(

@@ -19,6 +19,7 @@ DROPPED = {
     "connection_reset": "the connection's real server was deleted (reset_on_removal)",
     "server_removed": "the connection's real server was deleted",
     "no_neighbour": "the real server's MAC address is unknown: run pointsman doctor",
+    "grace": "the connection is not known here yet; its packets are dropped for a moment, not refused",
     "not_tunnelled": "the packet could not be encapsulated for the tunnel to the real server",
     "ttl_exceeded": "the TTL is exceeded",
     "too_big": "larger than the MTU of the path to the real server; the client gets an ICMP message",

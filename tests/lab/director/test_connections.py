@@ -36,3 +36,30 @@ def test_kill_of_one_process(alone: Pair, process: str) -> None:
 
 def test_kill_of_all_processes(alone: Pair) -> None:
     assert alone.outcome(lambda: alone.kill_all_and_start("lb-01"), QUIET, ANSWER).is_clean
+
+
+def test_stop_and_start(alone: Pair) -> None:
+    """While no director runs, nothing begins, and what is left says how long."""
+
+    def restart() -> None:
+        alone.ask("lb-01", "drain", "192.168.100.20")
+        alone.stop("lb-01")
+        seen.append(alone.ask("lb-01", "ipvsadm", "-Ln"))
+        seen.append(alone.ask("lb-01", "ipvsadm", "-Lnc"))
+        seen.append(alone.lab.node("lb-01").run(["pointsman", "status"], check=False).stderr)
+        alone.start("lb-01")
+        alone.wait_for_master("lb-01")
+
+    seen: list[str] = []
+    assert alone.outcome(restart, QUIET, ANSWER).is_clean
+    services, connections, status = seen
+    assert "TCP" not in services, "as if there were no service"
+    assert connections.count("ESTABLISHED") >= COUNT
+    assert "still forwarded, for up to" in status and "pointsman detach" in status
+    assert "by hand: weight 0" in alone.lab.node("lb-01").run(["pointsman", "status"], check=False).stdout
+
+
+def test_detach_ends_what_a_stop_has_kept(alone: Pair) -> None:
+    alone.stop("lb-01")
+    assert "no longer forwards" in alone.ask("lb-01", "detach")
+    assert "nothing to remove" in alone.ask("lb-01", "detach")

@@ -30,10 +30,11 @@ from pointsman.daemon.director.next_hops import NextHops
 from pointsman.daemon.director.notify import send_orders
 from pointsman.daemon.director.passive_check import PassiveCheck
 from pointsman.daemon.director.reload import CannotReloadError, Reload, Survey
+from pointsman.daemon.director.shutdown import shut_down
 from pointsman.daemon.director.state_file import DirectorState, StateFile
 from pointsman.daemon.director.table_command import carry_out
 from pointsman.daemon.director.table_reply import estimate_rates, table_reply
-from pointsman.daemon.director.table_sync import TableSync, unmanaged_services
+from pointsman.daemon.director.table_sync import TableSync
 from pointsman.daemon.director.vrrp_states import VrrpStates
 from pointsman.daemon.runtime.channels import Channels, Inbox
 from pointsman.daemon.runtime.config_history import ConfigHistory, for_bfd, for_checker, for_scripts, for_vrrp
@@ -117,6 +118,7 @@ class Director:
         )
         self._update_local_addresses()
         self._sync()
+        self._plane.unattended.resume()
         control = ControlServer(control_socket(), self._answer)
         await control.start()
         loop.add_reader(self._next_hops.fileno(), self._refresh_neighbours)
@@ -155,23 +157,7 @@ class Director:
         return 0
 
     def _shut_down(self) -> None:
-        """Remove the configured services; keep those that were added by hand, as keepalived and IPVS do."""
-        unmanaged = unmanaged_services(self._plane, self._table_sync.managed)
-        if not self._keep_forwarding:
-            if unmanaged:
-                self._table_sync.remove_all()
-            self._state_file.forget()
-        keep = self._keep_forwarding or bool(unmanaged)
-        if self._keep_forwarding:
-            log.info("stopped; the kernel goes on forwarding (--keep-forwarding): pointsman detach ends it")
-        elif unmanaged:
-            log.info(
-                "stopped; services added by hand stay in force: %s; to remove them too: pointsman detach",
-                ", ".join(map(str, unmanaged)),
-            )
-        else:
-            log.info("stopped; nothing stays in the kernel")
-        self._plane.close(keep_forwarding=keep)
+        shut_down(self._plane, self._table_sync, self._state_file, self._keep_forwarding)
         self._next_hops.close()
 
     def _tick(self, channels: Channels) -> None:

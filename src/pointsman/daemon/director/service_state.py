@@ -68,6 +68,8 @@ class ServicePools:
         """Restore the state of the previous process. Return the state of each service."""
         _restore_overrides(state, self.index, self.overrides, self.ramps, self.drains)
         _restore_results(state, self.index, table, self.results)
+        if state.stopped:
+            return {}
         present = [entry.service.key for entry in table if entry.service.key in self.index.services]
         passed: dict[CheckKey, bool] = {}
         weights: dict[CheckKey, int] = {}

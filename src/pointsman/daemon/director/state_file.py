@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""State that a director keeps across a crash of its process: overrides, results, quorums, VRRP states.
+"""State that a director keeps across a crash or a stop: overrides, results, quorums, VRRP states.
 
 Without it a restart would forget overrides, and send again mails that were already sent.
 """
@@ -39,6 +39,8 @@ class KeptOverride(msgspec.Struct, frozen=True):
 class TableState(msgspec.Struct, frozen=True):
     """State of TableSync."""
 
+    stopped: bool = False
+    """True after an orderly stop: quorums and real servers are announced again, as at a first start."""
     overrides: tuple[KeptOverride, ...] = ()
     results: tuple[CheckResult, ...] | None = ()
     """Results that differ from the initial result of a check that has not run.
@@ -124,6 +126,6 @@ class StateFile:
             self._once.error("write", text, self._path, error.strerror)
 
     def forget(self) -> None:
-        """Remove the file after an orderly stop."""
+        """Remove the file: there is nothing that the next start should know."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)

@@ -70,8 +70,9 @@ class TableSync:
         """The index of the last configuration that was planned."""
         self._dirty = dict.fromkeys(self.index.services)
         """Services that the next `sync` computes, in the order of the events. The values mean nothing."""
-        self._leaving: set[ServiceKey] = set()
+        self._leaving = set(plane.unattended.kept() - self.managed)
         """Services of a previous configuration that are still in the table."""
+        self._dirty |= dict.fromkeys(self._leaving)
         self._timeouts = config.timeouts
         """Timeouts that are not set yet."""
         self._ramps_due = float("-inf")

@@ -27,6 +27,7 @@ from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import CONTROL, Sizes, Tables, limits_of
 from pointsman.dataplane.xdp.traffic_blocks import TrafficWatch
+from pointsman.dataplane.xdp.unattended import Unattended
 from pointsman.dataplane.xdp.warnings import log_about_tables, warn_of_marks
 from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import (
@@ -94,6 +95,8 @@ class XdpDataPlane:
         self.store = Store(self.tables, words)
         self._watch = TrafficWatch(self.tables)
         self.exchange = KernelExchange(loaded.maps, self.programs, words.take_results, Lane.DIRECTOR)
+        self.unattended = Unattended(self.tables, self.store)
+        self.is_fresh = fresh
 
     @classmethod
     def open(

@@ -116,7 +116,7 @@ class Store:
             self._scheduler_name(service),
             slots.flags_of(service.options),
             bool(service.flags & ServiceFlag.ONE_PACKET),
-        ) | (service.flags & ServiceFlag.IPV6)
+        ) | (service.flags & (ServiceFlag.IPV6 | ServiceFlag.KEPT))
         for place in self.lists.places(index):
             dest = self._tables.dests[place.dest]
             dest.last_weight = dest.weight or dest.last_weight
@@ -223,7 +223,7 @@ class Store:
         entry = self._tables.services[index]
         entry.port, entry.protocol, entry.mark = key.port, key.transport or 0, key.fwmark
         entry.sequence = next(self._sequence)
-        entry.cursor, entry.previous_mask = 0, 0
+        entry.cursor, entry.previous_mask, entry.grace_until = 0, 0, 0
         entry.list = ListWord(0, 0, 0, scheduler).word()
         self.counter_base.reset_service(index)
         if not known:

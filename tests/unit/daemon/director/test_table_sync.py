@@ -324,6 +324,35 @@ def test_a_restart_keeps_what_was_said_by_hand(plane: MemoryDataPlane, tmp_path:
     assert weights(plane) == {WEB[0]: 0, WEB[1]: 1}
 
 
+def test_a_stop_keeps_words_by_hand_and_failed_servers_and_announces_again(
+    plane: MemoryDataPlane, tmp_path: Path
+) -> None:
+    made = config(smtp_alert=True, quorum=1)
+    table_sync = TableSync(made, plane)
+    table_sync.sync()
+    table_sync.on_check_result(verdict(WEB[1], False))
+    table_sync.override(by_hand(WEB[0], Override(weight=7)), now=100.0)
+    table_sync.sync()
+    stopped = msgspec.structs.replace(table_sync.state(), stopped=True)
+    StateFile(tmp_path).write(stopped, {})
+    remembered = StateFile(tmp_path).read()
+    assert remembered is not None
+    after = TableSync(made, plane, remembered.table)
+    assert [alert.subject[-4:] for alert in after.sync()] == ["- UP"], "the quorum, as at a first start"
+    assert weights(plane) == {WEB[0]: 7}
+    assert after.on_check_result(verdict(WEB[1], False)) is None, "it was down before"
+
+
+def test_services_of_a_stopped_director_leave_if_they_are_not_configured(plane: MemoryDataPlane) -> None:
+    table_sync = TableSync(config(), plane)
+    table_sync.sync()
+    plane.apply([AddService(VirtualService(key=HAND))])
+    plane.unattended.keep(table_sync.managed, 900)
+    after = TableSync(Config(router_id="lb"), plane)
+    after.sync()
+    assert [entry.service.key for entry in plane.read()] == [HAND]
+
+
 def test_a_restart_mails_what_has_changed_meanwhile_and_nothing_else(
     plane: MemoryDataPlane, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ class ServiceFlag(IntEnum):
     HASH_PORT = 8
     HASH_FALLBACK = 16
     IPV6 = 32
+    KEPT = 64
 
 
 class FrontKey(IntEnum):

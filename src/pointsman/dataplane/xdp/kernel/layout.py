@@ -38,6 +38,7 @@ OBJECT = Path(__file__).parents[1] / "director.bpf.o"
 
 WAYS, FRONT_PROBES, LIST_HEAD, LOCAL_MACS = 4, 4, 2, 1024
 NO_PREFIX = 255
+GRACE_ALWAYS = 0x7FFFFFFF
 DEADLINE_BITS = 22
 DEADLINE_MASK = (1 << DEADLINE_BITS) - 1
 LONGEST_TIMEOUT = (1 << DEADLINE_BITS - 1) - 1
@@ -52,6 +53,7 @@ NUMBERS = {
     "FRONT_PROBES": FRONT_PROBES,
     "LIST_HEAD": LIST_HEAD,
     "NO_PREFIX": NO_PREFIX,
+    "GRACE_ALWAYS": GRACE_ALWAYS,
     "DEADLINE_BITS": DEADLINE_BITS,
     "LOCAL_MACS": LOCAL_MACS,
     "LANES": LANES,
@@ -116,7 +118,7 @@ class Service(ctypes.Structure):
         ("deleted_at", u32),
         ("options", u32),
         ("group", u32),
-        ("spare", u32),
+        ("grace_until", u32),
     )
     list: int
     cursor: int
@@ -132,6 +134,7 @@ class Service(ctypes.Structure):
     options: int
     mark: int
     group: int
+    grace_until: int
 
 
 class Dest(ctypes.Structure):
@@ -269,6 +272,7 @@ class Control(ctypes.Structure):
         ("connection_round", u32),
         ("connection6_round", u32),
         ("template_round", u32),
+        ("keep_until", u32),
     )
     now: int
     overflow_until: int
@@ -276,6 +280,7 @@ class Control(ctypes.Structure):
     any_port: int
     ftp: int
     pressure: int
+    keep_until: int
     timeout: ctypes.Array[ctypes.c_uint32]
     sync: int
 
