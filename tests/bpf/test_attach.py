@@ -182,17 +182,6 @@ def test_an_interface_that_went_away_is_forgotten(cluster: Cluster) -> None:
     plane.close(keep_forwarding=False)
 
 
-def test_tables_of_another_layout_are_left_behind(cluster: Cluster) -> None:
-    cluster.start().close(keep_forwarding=True)
-    present = next(path for path in cluster.pins.iterdir() if path.name.startswith("abi-"))
-    present.rename(cluster.pins / "abi-0123456789abcdef")
-    plane = cluster.open()
-    assert plane.capabilities().attachments[0].reason == "adopted"
-    assert not list(plane.read())
-    assert [path.name for path in cluster.pins.iterdir() if path.name.startswith("abi-")] == [present.name]
-    plane.close(keep_forwarding=False)
-
-
 def test_a_director_killed_while_pinning_leaves_nothing_half_done(cluster: Cluster) -> None:
     cluster.start().close(keep_forwarding=True)
     present = next(path for path in cluster.pins.iterdir() if path.name.startswith("abi-"))
@@ -214,24 +203,6 @@ def test_a_map_whose_pin_was_removed_is_made_and_pinned_anew(cluster: Cluster) -
     assert plane.timeouts() == (900, 120, 300)
     assert [entry.service.key for entry in plane.read()] == [KEY]
     plane.close(keep_forwarding=False)
-
-
-def test_it_is_told_that_tables_keep_their_size_or_are_new(
-    cluster: Cluster, caplog: pytest.LogCaptureFixture
-) -> None:
-    cluster.start().close(keep_forwarding=True)
-    cluster.open().close(keep_forwarding=True)
-    assert caplog.messages == []
-    with namespace.entered(cluster.director):
-        XdpDataPlane.open(cluster.pins, ["d0"], "auto", 8192).close(keep_forwarding=True)
-    assert caplog.messages == [
-        "--connections 8192 counts for new tables only: those in force have room for 4096 and are kept"
-    ]
-    caplog.clear()
-    present = next(path for path in cluster.pins.iterdir() if path.name.startswith("abi-"))
-    present.rename(cluster.pins / "abi-0123456789abcdef")
-    cluster.open().close(keep_forwarding=False)
-    assert "the tables in force are another version's" in caplog.text
 
 
 def test_mistakes_are_explained(cluster: Cluster) -> None:

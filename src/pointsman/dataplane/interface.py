@@ -197,6 +197,13 @@ class DataPlane(Protocol):
         `allow_missing`: interfaces that do not exist yet are no error; `follow_interfaces` attaches later.
         """
 
+    def take_over(self) -> TakeCounts | None:
+        """Carry over the connections of an earlier director's tables, and forward by the new ones.
+
+        Call it once, when the services are in force: until then the earlier tables forward. None: there is
+        nothing to take over. Raises OSError.
+        """
+
     def follow_interfaces(self) -> list[str]:
         """Attach to interfaces that have appeared, and follow their MAC addresses. Return the problems."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 
-from pointsman.dataplane.interface import Capabilities
+from pointsman.dataplane.interface import Capabilities, TakeCounts
 from pointsman.lvs.reconcile import apply_to
 from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import (
@@ -167,6 +167,9 @@ class MemoryDataPlane:
 
     def attach(self, names: Sequence[str], allow_missing: bool = False) -> None:
         self.interfaces = tuple(names)
+
+    def take_over(self) -> TakeCounts | None:
+        return None
 
     def follow_interfaces(self) -> list[str]:
         return []

@@ -30,7 +30,7 @@ from tests.bpf.records.services import (
 from tests.support.program_run import VIP, Director, tcp, udp
 
 from pointsman.dataplane.interface import TakeCounts
-from pointsman.dataplane.xdp.plane import TIMEOUTS
+from pointsman.dataplane.xdp.tables import TIMEOUTS
 from pointsman.model.service import ServiceKey, Transport
 from pointsman.packets.record import RECORD_SIZE, Record, RecordFlag
 

@@ -35,6 +35,7 @@ from pointsman.daemon.director.state_file import DirectorState, StateFile
 from pointsman.daemon.director.table_command import carry_out
 from pointsman.daemon.director.table_reply import estimate_rates, table_reply
 from pointsman.daemon.director.table_sync import TableSync
+from pointsman.daemon.director.take_over import take_over
 from pointsman.daemon.director.vrrp_states import VrrpStates
 from pointsman.daemon.runtime.channels import Channels, Inbox
 from pointsman.daemon.runtime.config_history import ConfigHistory, for_bfd, for_checker, for_scripts, for_vrrp
@@ -118,6 +119,7 @@ class Director:
         )
         self._update_local_addresses()
         self._sync()
+        take_over(self._plane)
         self._plane.unattended.resume()
         control = ControlServer(control_socket(), self._answer)
         await control.start()

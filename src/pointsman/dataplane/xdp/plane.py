@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from pathlib import Path
 
-from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError
+from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError, TakeCounts
 from pointsman.dataplane.xdp import counters, listing
 from pointsman.dataplane.xdp.kernel import layout, libbpf, pins
 from pointsman.dataplane.xdp.kernel.abi import read_object
@@ -23,12 +23,13 @@ from pointsman.dataplane.xdp.kernel.loader import Loaded, load
 from pointsman.dataplane.xdp.kernel.local_macs import LocalMacs
 from pointsman.dataplane.xdp.kernel.programs import Load, Programs
 from pointsman.dataplane.xdp.records.exchange import GIVE, TAKE, KernelExchange, Lane
+from pointsman.dataplane.xdp.records.predecessor import Predecessor, TakeOver
 from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.store import Store
-from pointsman.dataplane.xdp.tables import CONTROL, Sizes, Tables, limits_of
+from pointsman.dataplane.xdp.tables import CONTROL, TIMEOUTS, Sizes, Tables, limits_of
 from pointsman.dataplane.xdp.traffic_blocks import TrafficWatch
 from pointsman.dataplane.xdp.unattended import Unattended
-from pointsman.dataplane.xdp.warnings import log_about_tables, warn_of_marks
+from pointsman.dataplane.xdp.warnings import warn_of_marks
 from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import (
     AddServer,
@@ -50,23 +51,6 @@ from pointsman.model.tunables import TUNABLES
 log = logging.getLogger("director")
 
 HOOKS = frozenset({"direct_xdp", "direct_tc"})
-TIMEOUTS = {
-    "NONE": 3,
-    "SYN_RECV": 60,
-    "ESTABLISHED": 900,
-    "FIN_WAIT": 120,
-    "TIME_WAIT": 120,
-    "CLOSE": 10,
-    "UDP": 300,
-    "SYNACK": 120,
-    "SCTP_INIT1": 4,
-    "SCTP_INIT": 61,
-    "SCTP_COOKIE_ECHOED": 61,
-    "SCTP_ESTABLISHED": 900,
-    "SCTP_SHUTDOWN_RECEIVED": 61,
-    "SCTP_CLOSED": 61,
-}
-"""Seconds, IPVS's defaults (ip_vs_proto_tcp.c, ip_vs_proto_udp.c, ip_vs_proto_sctp.c)."""
 
 
 class XdpDataPlane:
@@ -94,6 +78,7 @@ class XdpDataPlane:
             self.tune({})
         self.store = Store(self.tables, words)
         self._watch = TrafficWatch(self.tables)
+        self._take_over: TakeOver | None = None
         self.exchange = KernelExchange(loaded.maps, self.programs, words.take_results, Lane.DIRECTOR)
         self.unattended = Unattended(self.tables, self.store)
         self.is_fresh = fresh
@@ -108,10 +93,11 @@ class XdpDataPlane:
         connection6_limit: int | None = None,
         allow_missing: bool = False,
     ) -> XdpDataPlane:
-        """Attach the program to these interfaces. Pinned tables are reused if their ABI fits.
+        """Attach the program to these interfaces. Pinned tables are reused if their ABI and sizes fit.
 
-        `mode` is auto, native, generic or tc. `connection_limit` and `connection6_limit` (IPv6; by default a
-        quarter of the first) apply to new tables only. `allow_missing`: see `attach`.
+        Others go on forwarding until `take_over`. `mode` is auto, native, generic or tc. `connection_limit`
+        and `connection6_limit` (IPv6): sizes of the tables; the second is by default a quarter of the first.
+        `allow_missing`: see `attach`.
         Raises DataPlaneError; then nothing has changed.
         """
         if mode not in MODES:
@@ -138,22 +124,28 @@ class XdpDataPlane:
         abi: str,
         allow_missing: bool,
     ) -> XdpDataPlane:
-        pinned = pins.open_maps(directory, abi)
+        predecessor = Predecessor.find(directory, abi, sizes.entries())
+        pinned = {} if predecessor else pins.open_maps(directory, abi)
         try:
-            log_about_tables(directory, pinned, sizes)
             hook = "direct_tc" if mode == "tc" else "direct_xdp"
             loaded = _load(sizes, pinned, frozenset({hook, "start_clock"}))
         finally:
             _close_all(pinned.values())
         plane = cls(loaded, words, directory, CONTROL not in pinned, partial(_load, sizes))
+        for_records = plane._load_exchange()
         if pinned:
-            pins.pin_missing(directory, abi, loaded.maps)
+            pins.renew(directory, abi, loaded.maps, for_records)
         else:
-            pins.pin_maps(directory, abi, loaded.maps)
+            pins.prepare(directory, abi, loaded.maps, for_records)
         plane.start_clock()
-        plane._pin_exchange(directory, abi)
         local_macs = LocalMacs(plane.tables.local_macs, plane.tables.descriptors["pm_virtual_macs"])
         plane._ingress = Ingress(plane.programs, local_macs, directory, mode)
+        if predecessor:
+            plane._ingress.adopt(names)
+            plane._prepare_take_over(predecessor, abi, lambda: plane.attach(names, allow_missing))
+            return plane
+        if not pinned:
+            pins.put_in_force(directory, abi)
         try:
             plane.attach(names, allow_missing)
         except OSError:
@@ -227,9 +219,34 @@ class XdpDataPlane:
         if failure:
             raise DataPlaneError(errno.EIO, f"the kernel's BPF timer cannot be started (step {failure})")
 
-    def _pin_exchange(self, directory: Path, abi: str) -> None:
-        """Pin the programs for records: other processes and the next version run them. Raises OSError."""
-        pins.pin_programs(directory, abi, {name: self.programs[name] for name in (GIVE, TAKE)})
+    def _load_exchange(self) -> dict[str, int]:
+        """Return the programs for records. Without them connections outlive no upgrade and are not synced."""
+        try:
+            return {name: self.programs[name] for name in (GIVE, TAKE)}
+        except DataPlaneError as error:
+            log.warning("connections cannot be given to other versions or directors: %s", error.strerror)
+            return {}
+
+    def _prepare_take_over(self, predecessor: Predecessor, abi: str, attach: Callable[[], None]) -> None:
+        """Begin with the services of tables of another size; those of another version cannot be read."""
+        predecessor.copy_virtual_macs(self.tables.descriptors["pm_virtual_macs"])
+        if predecessor.is_of(abi):
+            earlier = XdpDataPlane(Loaded({}, predecessor.copies()), self._words, None, fresh=False)
+            self.tables.control.timeout[:] = list(earlier.tables.control.timeout)
+            for entry in earlier.read():
+                adding = [AddServer(entry.service.key, server) for server in entry.servers]
+                self.apply([AddService(entry.service), *adding])
+            if kept := earlier.unattended.kept():
+                self.unattended.keep(kept, earlier.unattended.seconds_left())
+            earlier.close(keep_forwarding=True)
+        self._take_over = TakeOver(predecessor, self.exchange, abi, attach)
+
+    def take_over(self) -> TakeCounts | None:
+        if self._take_over is None or self._directory is None:
+            return None
+        counts = self._take_over.run(self._directory)
+        self._take_over = None
+        return counts
 
     def tune(self, settings: Mapping[str, int]) -> None:
         """Apply these settings of model.tunables at once, and the defaults of all others."""

@@ -37,6 +37,23 @@ CONTROL, LOCAL_MACS_MAP = "pm_ctl", "pm_macs"
 SPARE = 2
 """Ways per connection: a table that is half full refuses almost no connection (docs/data-plane.md)."""
 
+TIMEOUTS = {
+    "NONE": 3,
+    "SYN_RECV": 60,
+    "ESTABLISHED": 900,
+    "FIN_WAIT": 120,
+    "TIME_WAIT": 120,
+    "CLOSE": 10,
+    "UDP": 300,
+    "SYNACK": 120,
+    "SCTP_INIT1": 4,
+    "SCTP_INIT": 61,
+    "SCTP_COOKIE_ECHOED": 61,
+    "SCTP_ESTABLISHED": 900,
+    "SCTP_SHUTDOWN_RECEIVED": 61,
+    "SCTP_CLOSED": 61,
+}
+"""Seconds, IPVS's defaults (ip_vs_proto_tcp.c, ip_vs_proto_udp.c, ip_vs_proto_sctp.c)."""
 
 Element = TypeVar(
     "Element",

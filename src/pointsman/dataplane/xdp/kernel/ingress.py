@@ -43,6 +43,12 @@ class Ingress:
         """The wanted name by index."""
         self._first_too_big: int | None = None
 
+    def adopt(self, names: Sequence[str]) -> None:
+        """Leave the programs of an earlier director attached until `attach`."""
+        self.attachments = self._links.attachments()
+        self.names = tuple(names)
+        self._attached_as = {each.index: each.interface for each in self.attachments}
+
     def attach(self, names: Sequence[str], allow_missing: bool) -> None:
         """Attach to exactly these interfaces. Where the program is attached already, no packet is lost.
 

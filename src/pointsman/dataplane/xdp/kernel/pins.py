@@ -17,7 +17,7 @@ from pointsman.dataplane.xdp.kernel import libbpf
 
 _BPF_FS_MAGIC = 0xCAFE4A11
 _TRIES = 100
-_PROGRAMS = "programs"
+PROGRAMS = "programs"
 """The folder of pinned programs in that of the maps. The names of both do not change from ABI to ABI."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -109,46 +109,50 @@ def map_directories(directory: Path) -> list[Path]:
 
 def open_maps(directory: Path, abi: str) -> dict[str, int]:
     """Return descriptors of the maps that are pinned for this ABI, by name."""
-    folder = directory / f"abi-{abi}"
+    return open_folder(directory / f"abi-{abi}")
+
+
+def open_programs(directory: Path, abi: str) -> dict[str, int]:
+    """Return descriptors of the programs that are pinned for this ABI, by name."""
+    return open_folder(directory / f"abi-{abi}" / PROGRAMS)
+
+
+def open_folder(folder: Path) -> dict[str, int]:
+    """Return descriptors of the pins in a folder, by name; none if there is no folder. Raises OSError."""
     if not folder.is_dir():
         return {}
     return {path.name: libbpf.open_pinned(path) for path in folder.iterdir() if not path.is_dir()}
 
 
-def open_programs(directory: Path, abi: str) -> dict[str, int]:
-    """Return descriptors of the programs that are pinned for this ABI, by name."""
-    folder = directory / f"abi-{abi}" / _PROGRAMS
-    if not folder.is_dir():
-        return {}
-    return {path.name: libbpf.open_pinned(path) for path in folder.iterdir()}
-
-
-def pin_programs(directory: Path, abi: str, programs: Mapping[str, int]) -> None:
-    """Pin programs beside the maps of this ABI, in place of those of an earlier director."""
-    folder = directory / f"abi-{abi}" / _PROGRAMS
-    make_directory(folder)
-    for name, fd in programs.items():
-        (folder / name).unlink(missing_ok=True)
-        libbpf.pin(fd, folder / name)
-
-
-def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
-    """Pin all maps. The folder gets its name last, so a director that is killed leaves no partial folder."""
+def prepare(directory: Path, abi: str, maps: Mapping[str, int], programs: Mapping[str, int]) -> None:
+    """Pin new tables beside those in force. A director that is killed leaves no partial folder in force."""
     unfinished = directory / f"new-{abi}"
     if unfinished.is_dir():
         shutil.rmtree(unfinished)
-    make_directory(unfinished)
+    make_directory(unfinished / PROGRAMS)
     for name, fd in maps.items():
         libbpf.pin(fd, unfinished / name)
-    unfinished.rename(directory / f"abi-{abi}")
+    for name, fd in programs.items():
+        libbpf.pin(fd, unfinished / PROGRAMS / name)
 
 
-def pin_missing(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
-    """Pin the maps whose pins were removed."""
+def put_in_force(directory: Path, abi: str) -> None:
+    """Replace all tables by the prepared ones."""
+    for path in map_directories(directory):
+        shutil.rmtree(path)
+    (directory / f"new-{abi}").rename(directory / f"abi-{abi}")
+
+
+def renew(directory: Path, abi: str, maps: Mapping[str, int], programs: Mapping[str, int]) -> None:
+    """Pin the maps whose pins were removed, and these programs in place of an earlier director's."""
+    folder = directory / f"abi-{abi}"
     for name, fd in maps.items():
-        path = directory / f"abi-{abi}" / name
-        if not path.exists():
-            libbpf.pin(fd, path)
+        if not (folder / name).exists():
+            libbpf.pin(fd, folder / name)
+    make_directory(folder / PROGRAMS)
+    for name, fd in programs.items():
+        (folder / PROGRAMS / name).unlink(missing_ok=True)
+        libbpf.pin(fd, folder / PROGRAMS / name)
 
 
 def remove_other_maps(directory: Path, abi: str) -> None:

@@ -31,6 +31,18 @@ class Lane(IntEnum):
     COMMAND = 2
 
 
+def lane_page(exchange: int, lane: Lane) -> memoryview:
+    """Return the memory of a lane in `pm_exchange`, by the map's descriptor. Raises OSError."""
+    return memoryview(mmap.mmap(exchange, LANES * _LANE_SIZE))[lane * _LANE_SIZE :][:_LANE_SIZE]
+
+
+def give_page(program: int, lane: Lane, page: memoryview, cursor: int, flags: int = 0) -> tuple[bytes, int]:
+    """Run give_records_1, of this version or another. Return a page of records and the next cursor."""
+    call = Exchange(cursor=cursor, lane=lane, count=LANE_RECORDS, flags=flags)
+    libbpf.run_syscall(program, call)
+    return bytes(page[: call.count * RECORD_SIZE]), call.cursor
+
+
 class KernelExchange:
     """A RecordExchange on the maps and programs of a director."""
 
@@ -41,8 +53,7 @@ class KernelExchange:
         self._programs = programs
         self._results = results
         self._lane = lane
-        self._page = memoryview(mmap.mmap(maps["pm_exchange"], LANES * _LANE_SIZE))
-        self._page = self._page[lane * _LANE_SIZE :][:_LANE_SIZE]
+        self._page = lane_page(maps["pm_exchange"], lane)
         counts = memoryview(mmap.mmap(maps["pm_taken"], mmap.PAGESIZE)).cast("Q")
         self._counts = counts[lane * TAKE_RESULTS :][:TAKE_RESULTS]
         self._control = Control.from_buffer(mmap.mmap(maps["pm_ctl"], mmap.PAGESIZE))
@@ -73,9 +84,7 @@ class KernelExchange:
 
     def give(self, cursor: int = 0, carried: bool = False) -> tuple[bytes, int]:
         """Return a page of records and the next cursor: see RecordExchange."""
-        call = Exchange(cursor=cursor, lane=self._lane, count=LANE_RECORDS, flags=carried * GiveFlag.CARRIED)
-        libbpf.run_syscall(self._programs[GIVE], call)
-        return bytes(self._page[: call.count * RECORD_SIZE]), call.cursor
+        return give_page(self._programs[GIVE], self._lane, self._page, cursor, carried * GiveFlag.CARRIED)
 
 
 class OpenExchange(KernelExchange):
