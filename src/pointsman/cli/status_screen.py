@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator
 from rich.text import Text
 
 from pointsman.cli.wording import visible
-from pointsman.control.status import DataPlaneStatus, InstanceStatus, ServerStatus, ServiceStatus, Status
+from pointsman.control.status import (
+    DataPlaneStatus,
+    InstanceStatus,
+    ServerStatus,
+    ServiceStatus,
+    Status,
+    SyncPeerStatus,
+)
 from pointsman.control.status_verdict import (
     UNRESOLVED,
     find_wrong_state,
@@ -82,10 +89,27 @@ def screen(status: Status, wrong: list[str], width: int, wrong_first: bool = Fal
         name, style = {True: ("up", "bold green"), False: ("DOWN", BAD), None: ("UNKNOWN", BAD)}[session.up]
         pieces = (f"BFD {visible(session.name)}", ""), (name, style), (str(session.neighbour), "")
         found += [Text(), *fold([*pieces, (visible(session.reason), "")], width, 4)]
+    for peer in status.sync.peers if status.sync else ():
+        found += [Text(), *fold(_sync_peer(peer), width, 4)]
     services = sorted(status.services, key=is_whole) if wrong_first else status.services
     for service in services:
         found += [Text(), *_service(service, width)]
     return found if wrong_first or not wrong else [*found, Text(), *marked]
+
+
+def _sync_peer(peer: SyncPeerStatus) -> list[Piece]:
+    if peer.heard is None:
+        state, style, age = "NOT ANSWERED", BAD, "never heard"
+    else:
+        state, style = ("in sync", "bold green") if peer.complete else ("getting its table", "yellow")
+        age = f"heard {duration(peer.heard)} ago"
+    return [
+        (f"connection sync {peer.address}", ""),
+        (state, style),
+        (age, ""),
+        (f"carries {count(peer.carried, 'connection')}", ""),
+        *[(f"{count(peer.behind, 'datagram')} behind", "")] * bool(peer.behind),
+    ]
 
 
 def is_whole(service: ServiceStatus) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from pointsman.control.status import Status
+from pointsman.control.sync_messages import SyncReport
 from pointsman.model.address import Address, Network
 from pointsman.model.config import Config
 from pointsman.model.decoding import decoding
@@ -330,8 +331,8 @@ VrrpReport = InstanceChanged | GroupChanged | AdvertsDropped | AdvertsHeard
 """From vrrp to the director."""
 ScriptsReport = CheckResult | ProgramProblems
 """From pm-scripts to the director."""
-Report = VrrpReport | ScriptsReport | SessionChanged
-"""From any process to the director. The checker sends CheckResult, bfd sends SessionChanged."""
+Report = VrrpReport | ScriptsReport | SessionChanged | SyncReport
+"""From any process to the director. The checker sends CheckResult, bfd SessionChanged, sync SyncReport."""
 Request = (
     StatusRequest
     | TableRequest
@@ -343,6 +344,8 @@ Request = (
 )
 BfdOrder = Resync | NewConfiguration
 """From the director to bfd."""
+SyncOrder = Resync | NewConfiguration
+"""From the director to sync."""
 VrrpOrder = Resync | NewConfiguration | YieldMaster
 CheckerOrder = Resync | NewConfiguration | CheckNow | RunProgram | TellServers
 """From the director to checker and scripts."""
@@ -393,6 +396,8 @@ session_decoder: msgspec.json.Decoder[SessionChanged]
 vrrp_order_decoder: msgspec.json.Decoder[VrrpOrder]
 checker_order_decoder: msgspec.json.Decoder[CheckerOrder]
 bfd_order_decoder: msgspec.json.Decoder[BfdOrder]
+sync_report_decoder: msgspec.json.Decoder[SyncReport]
+sync_order_decoder: msgspec.json.Decoder[SyncOrder]
 resync_decoder: msgspec.json.Decoder[Resync]
 """From vrrp and the checker to bfd."""
 supervisor_decoder: msgspec.json.Decoder[SupervisorMessage]
@@ -406,6 +411,8 @@ _KINDS: dict[str, Any] = {
     "vrrp_order_decoder": VrrpOrder,
     "checker_order_decoder": CheckerOrder,
     "bfd_order_decoder": BfdOrder,
+    "sync_report_decoder": SyncReport,
+    "sync_order_decoder": SyncOrder,
     "resync_decoder": Resync,
     "supervisor_decoder": SupervisorMessage,
 }

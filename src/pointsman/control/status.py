@@ -178,6 +178,40 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     servers: tuple[ServerStatus, ...] = ()
 
 
+class SyncPeerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Another director that takes part in connection_sync."""
+
+    address: str
+    heard: float | None
+    """Seconds since its last message; None: it has never answered."""
+    complete: bool
+    """True if its whole table has arrived."""
+    behind: int
+    """Datagrams that it has not acknowledged."""
+    carried: int
+    """Connections that it carries."""
+    lost: int
+    """How often datagrams were lost for good, so that the whole table was asked for."""
+    resent: int
+    """Datagrams that were sent to it again."""
+
+
+class SyncStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """State of connection_sync."""
+
+    peers: tuple[SyncPeerStatus, ...] = ()
+    sent: int = 0
+    """Records sent, to each peer once."""
+    received: int = 0
+    taken: dict[str, int] = {}
+    """Received records by what became of them: added, updated, kept, conflict, no_service, no_server ..."""
+    dropped: dict[str, int] = {}
+    """Datagrams by the reason why they were dropped."""
+    overrun: int = 0
+    """Records that were lost before they were read."""
+    problems: tuple[str, ...] = ()
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole status document."""
 
@@ -193,6 +227,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[ServiceStatus, ...] = ()
     problems: tuple[str, ...] = ()
     """Problems, each a line of text."""
+    sync: SyncStatus | None = None
+    """None: there is no connection_sync in the configuration."""
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document as built-in types."""

@@ -64,6 +64,7 @@ def find_wrong(status: Status) -> list[str]:
         ),
         *_services(status),
         *_fill(status),
+        *(status.sync.problems if status.sync else ()),
         *status.problems,
     ]
 

@@ -14,6 +14,8 @@ from pointsman.model.vrrp import needs_scripts_process
 
 BFD_LIMIT = 3.0
 """Seconds without a heartbeat after which the BFD process is killed as hung."""
+SYNC_LIMIT = 5.0
+"""The same for the sync process."""
 
 
 def watched() -> tuple[Watched, ...]:
@@ -26,6 +28,7 @@ def watched() -> tuple[Watched, ...]:
             lambda config: bool(config.instances or config.static),
         ),
         Watched("bfd", Heartbeat(), lambda _: BFD_LIMIT, lambda config: bool(config.bfd)),
+        Watched("sync", Heartbeat(), lambda _: SYNC_LIMIT, lambda config: config.sync is not None),
         Watched("checker", Heartbeat(), lambda _: HEARTBEAT_LIMIT, has_checks),
         Watched("scripts", Heartbeat(), lambda _: HEARTBEAT_LIMIT, runs_programs),
     )

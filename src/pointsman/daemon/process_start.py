@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pointsman.control.paths import control_socket, run_directory
+from pointsman.control.paths import control_socket, pin_directory, run_directory
 from pointsman.daemon import process_list
 from pointsman.daemon.checker import privileges as checker
 from pointsman.daemon.child import Child
@@ -36,6 +36,7 @@ DIRECTOR_KEEPS = {
     Capability.SYS_RESOURCE,
 }
 BFD_KEEPS = {Capability.IPC_LOCK, Capability.SYS_NICE}
+SYNC_KEEPS = {Capability.NET_ADMIN, Capability.BPF, Capability.PERFMON}
 VRRP_KEEPS = {Capability.NET_ADMIN, Capability.NET_RAW, Capability.IPC_LOCK, Capability.SYS_NICE}
 
 DirectorBody = Callable[[ConfigHistory, Channels, socket.socket, Heartbeats], int]
@@ -57,7 +58,10 @@ def build_supervisor(
     bfd_end, from_bfd = _pair()
     bfd_vrrp_end, vrrp_bfd_end = _pair()
     bfd_checker_end, checker_bfd_end = _pair()
-    channels = Channels(vrrp=from_vrrp, checker=from_checker, scripts=from_scripts, bfd=from_bfd)
+    sync_end, from_sync = _pair()
+    channels = Channels(
+        vrrp=from_vrrp, checker=from_checker, scripts=from_scripts, bfd=from_bfd, sync=from_sync
+    )
     config_history = ConfigHistory(config)
     watched = {each.name: each for each in process_list.watched()}
     own = Heartbeat()
@@ -129,6 +133,15 @@ def build_supervisor(
             fixed=lambda: checker.fixed(config_history.current.virtual_servers),
         ),
         helper(
+            "sync",
+            lambda heartbeat: _run_sync(
+                config_history.current, *(sync_end, heartbeat, config_history.serial)
+            ),
+            confine=partial(keep_only, SYNC_KEEPS),
+            keeps=(sync_end,),
+            last=True,
+        ),
+        helper(
             "scripts",
             lambda heartbeat: _run_scripts(
                 config_history.current,
@@ -175,6 +188,14 @@ def _run_scripts(config: Config, *more: Any) -> int:
     from pointsman.daemon.scripts import process
 
     return process.run(for_scripts(config), *more)
+
+
+def _run_sync(config: Config, *more: Any) -> int:
+    from pointsman.daemon.sync import process
+    from pointsman.dataplane.xdp.records.exchange import Lane, OpenExchange
+
+    assert config.sync is not None
+    return process.run(config.sync, lambda: OpenExchange(pin_directory(), Lane.SYNC), *more)
 
 
 def _dump() -> int:

@@ -65,7 +65,9 @@ class ConnectionSync(msgspec.Struct, frozen=True, kw_only=True):
 
     peers: tuple[SyncPeer, ...]
     key_file: str
-    """File with the secret that all directors share."""
+    """Path as written of the file with the secret that all directors share."""
+    secret: bytes
+    """Content of that file."""
     port: int = SYNC_PORT
     """Local UDP port."""
     bind_address: Address | None = None

@@ -138,6 +138,7 @@ DOCUMENT = {
         }
     ],
     "problems": ["one"],
+    "sync": None,
 }
 
 

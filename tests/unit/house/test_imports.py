@@ -39,7 +39,7 @@ STAGES = {
 }
 """Inner rooms that follow each other: one may import those before it, not those after."""
 
-APART = {"daemon": {"director", "checker", "vrrp", "bfd", "scripts"}}
+APART = {"daemon": {"director", "checker", "vrrp", "bfd", "scripts", "sync"}}
 """Inner rooms that do not import each other: processes, which talk by messages only."""
 
 USES = {("scripts", "checker")}

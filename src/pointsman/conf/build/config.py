@@ -11,6 +11,7 @@ from typing import cast
 from pointsman.conf.build.auth import KeyFiles
 from pointsman.conf.build.bfd import build_sessions
 from pointsman.conf.build.check_fields import NamedObjects
+from pointsman.conf.build.connection_sync import build_connection_sync
 from pointsman.conf.build.fast_path.cache import MakerCache
 from pointsman.conf.build.groups import build_groups
 from pointsman.conf.build.rules import RulePreferences
@@ -87,6 +88,7 @@ def build_config(nodes: list[Node | Chunk], host_name: str, findings: Findings, 
         server_fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("vrrp_")),
         timeouts=defaults.get("lvs_timeouts", SetTimeouts) or SetTimeouts(),
         virtual_servers=tuple(servers),
+        sync=build_connection_sync(top.last("connection_sync"), keys, findings),
     )
 
 

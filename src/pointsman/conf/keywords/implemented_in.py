@@ -63,6 +63,7 @@ _MODULES = (
     (r"MISC_CHECK", r".*", "daemon.checker.probes.misc_check"),
     (r"FILE_CHECK", r".*", "daemon.checker.probes.file_check"),
     (r"BFD_CHECK|bfd_instance", r".*", "daemon.bfd.process"),
+    (r"connection_sync", r".*", "daemon.sync.process"),
     (r"auth_hmac", r".*", "vrrp.hmac_auth"),
     (r"authentication", r".*", "vrrp.admission"),
     (r"vrrp_script", r".*", "daemon.scripts.trackers"),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pointsman.conf.keywords.bfd import BFD
 from pointsman.conf.keywords.checks import CHECKS
+from pointsman.conf.keywords.connection_sync import CONNECTION_SYNC
 from pointsman.conf.keywords.global_defs import GLOBAL_DEFS
 from pointsman.conf.keywords.global_no_effect import GLOBAL_NO_EFFECT
 from pointsman.conf.keywords.keyword import Keyword
@@ -31,7 +32,17 @@ def table_of(rows: Iterable[Keyword]) -> Table:
 
 
 TABLE = table_of(
-    [*TOP_LEVEL, *GLOBAL_DEFS, *GLOBAL_NO_EFFECT, *VRRP, *TRACKING, *BFD, *VIRTUAL_SERVER, *CHECKS]
+    [
+        *TOP_LEVEL,
+        *GLOBAL_DEFS,
+        *GLOBAL_NO_EFFECT,
+        *VRRP,
+        *TRACKING,
+        *BFD,
+        *VIRTUAL_SERVER,
+        *CHECKS,
+        *CONNECTION_SYNC,
+    ]
 )
 
 

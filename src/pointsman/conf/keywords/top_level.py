@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords.keyword import accepted, honoured, in_block, refused
+from pointsman.conf.keywords.keyword import OURS, accepted, honoured, in_block, refused
 from pointsman.conf.keywords.values import (
     BLOCK_OF_VALUES,
     EVERY_UNSIGNED,
@@ -138,5 +138,12 @@ TOP_LEVEL = in_block(
         "a BFD session with a neighbour",
         opens="bfd_instance",
         repeats=True,
+    ),
+    honoured(
+        "connection_sync",
+        Flag(),
+        "directors send each other the connections that they carry",
+        opens="connection_sync",
+        known_to=OURS,
     ),
 )

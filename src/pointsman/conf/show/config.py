@@ -16,7 +16,7 @@ from pointsman.conf.show.tracking import (
 )
 from pointsman.conf.show.vrrp import show_instance, show_interface_prefixes, show_static
 from pointsman.model.checks import ClientCertificate, HttpCheck
-from pointsman.model.config import Config, Mail
+from pointsman.model.config import Config, ConnectionSync, Mail
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.operations import SetTimeouts
 from pointsman.model.service import Forwarding, RealServer, ServerKey, TunnelChecksum, VirtualService
@@ -30,6 +30,7 @@ def show_config(config: Config) -> str:
     blocks = [format_block("global_defs", _show_global_defs(config))]
     blocks += show_trackers(config.vrrp)
     blocks += show_sessions(config.bfd)
+    blocks += [format_block("connection_sync", _show_sync(each)) for each in (config.sync,) if each]
     blocks += show_static(config.static)
     blocks += [
         format_block(f"vrrp_instance {format_text(each.name)}", show_instance(each))
@@ -44,6 +45,20 @@ def show_config(config: Config) -> str:
         if server.leads
     ]
     return "\n".join("".join(f"{line}\n" for line in block) for block in blocks)
+
+
+def _show_sync(sync: ConnectionSync) -> Iterator[str]:
+    for peer in sync.peers:
+        yield f"peer {peer.address} {peer.port}"
+    yield f"key_file {format_text(sync.key_file)}"
+    yield f"port {sync.port}"
+    if sync.bind_address:
+        yield f"bind_address {sync.bind_address}"
+    if sync.group:
+        yield f"group {sync.group}"
+    if sync.interface:
+        yield f"interface {sync.interface}"
+    yield f"hand_over {format_seconds(sync.hand_over)}"
 
 
 def _show_global_defs(config: Config) -> Iterator[str]:

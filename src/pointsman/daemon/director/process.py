@@ -22,6 +22,7 @@ from pointsman.control import messages
 from pointsman.control.paths import control_socket, run_directory
 from pointsman.control.server import ControlServer
 from pointsman.control.status import Status
+from pointsman.control.sync_messages import SyncReport
 from pointsman.daemon.director import status as status_report
 from pointsman.daemon.director.heartbeats import Heartbeats, unknown_services, without_unknown
 from pointsman.daemon.director.interfaces import Interfaces
@@ -32,13 +33,21 @@ from pointsman.daemon.director.passive_check import PassiveCheck
 from pointsman.daemon.director.reload import CannotReloadError, Reload, Survey
 from pointsman.daemon.director.shutdown import shut_down
 from pointsman.daemon.director.state_file import DirectorState, StateFile
+from pointsman.daemon.director.sync_state import SyncState
 from pointsman.daemon.director.table_command import carry_out
 from pointsman.daemon.director.table_reply import estimate_rates, table_reply
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.daemon.director.take_over import take_over
 from pointsman.daemon.director.vrrp_states import VrrpStates
 from pointsman.daemon.runtime.channels import Channels, Inbox
-from pointsman.daemon.runtime.config_history import ConfigHistory, for_bfd, for_checker, for_scripts, for_vrrp
+from pointsman.daemon.runtime.config_history import (
+    ConfigHistory,
+    for_bfd,
+    for_checker,
+    for_scripts,
+    for_sync,
+    for_vrrp,
+)
 from pointsman.daemon.runtime.slices import encode_in_slices, in_slices
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
@@ -83,6 +92,7 @@ class Director:
         self._vrrp_states = VrrpStates(self._config, restored.instances)
         self._sessions: dict[str, messages.SessionChanged] = {}
         """BFD sessions by name."""
+        self._sync_state = SyncState()
         self._started = time.monotonic()
         self._mail: MailQueue | None = None
         self._channels: Channels | None = None
@@ -109,6 +119,7 @@ class Director:
             (channels.checker, for_checker),
             (channels.scripts, for_scripts),
             (channels.bfd, for_bfd),
+            (channels.sync, for_sync),
             (ready, lambda config: config),
         )
         inboxes = (
@@ -116,6 +127,7 @@ class Director:
             Inbox(channels.checker, messages.result_decoder, "checker", log),
             Inbox(channels.scripts, messages.scripts_report_decoder, "scripts process", log),
             Inbox(channels.bfd, messages.session_decoder, "BFD process", log),
+            Inbox(channels.sync, messages.sync_report_decoder, "sync process", log),
         )
         self._update_local_addresses()
         self._sync()
@@ -189,6 +201,8 @@ class Director:
                     self._program_problems = report.problems
                 case messages.SessionChanged() as session:
                     self._sessions[session.session] = session
+                case SyncReport() as synced:
+                    self._sync_state.report(synced, time.monotonic())
                 case messages.AdvertsDropped() as dropped:
                     self._vrrp_states.on_adverts_dropped(dropped, time.monotonic())
                 case messages.InstanceChanged() as instance:
@@ -354,6 +368,7 @@ class Director:
             exits=self._plane.exits(),
             instances=self._vrrp_states.describe(now, time.clock_gettime(time.CLOCK_BOOTTIME)),
             sessions=status_report.sessions(self._config, self._sessions),
+            sync=self._sync_state.describe(self._config.sync, now, time.clock_gettime(time.CLOCK_BOOTTIME)),
             problems=(
                 *self._heartbeats.crashes(self._config, now),
                 *self._interfaces.problems,

@@ -27,10 +27,11 @@ class Channels(msgspec.Struct, frozen=True):
     checker: socket.socket
     scripts: socket.socket
     bfd: socket.socket
+    sync: socket.socket
 
     def all(self) -> tuple[socket.socket, ...]:
         """Return every channel."""
-        return self.vrrp, self.checker, self.scripts, self.bfd
+        return self.vrrp, self.checker, self.scripts, self.bfd, self.sync
 
 
 class Inbox(Generic[_Message]):

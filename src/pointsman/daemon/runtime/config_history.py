@@ -105,7 +105,7 @@ def _read(descriptor: int) -> Config:
 
 def for_vrrp(config: Config) -> Config:
     """Return the part for the VRRP process, which must not spend time on thousands of services."""
-    return msgspec.structs.replace(config, virtual_servers=(), mail=Mail())
+    return msgspec.structs.replace(config, virtual_servers=(), mail=Mail(), sync=None)
 
 
 def for_bfd(config: Config) -> Config:
@@ -113,9 +113,14 @@ def for_bfd(config: Config) -> Config:
     return Config(router_id=config.router_id, bfd=config.bfd)
 
 
+def for_sync(config: Config) -> Config:
+    """Return the part for the sync process."""
+    return Config(router_id=config.router_id, sync=config.sync)
+
+
 def for_checker(config: Config) -> Config:
     """Return the part for the checker: no passwords, except those of client keys."""
-    return msgspec.structs.replace(config, instances=(), mail=Mail(), server_fifos=())
+    return msgspec.structs.replace(config, instances=(), mail=Mail(), server_fifos=(), sync=None)
 
 
 def for_scripts(config: Config) -> Config:
@@ -123,4 +128,4 @@ def for_scripts(config: Config) -> Config:
     vrrp = config.vrrp
     if not config.instances:
         vrrp = msgspec.structs.replace(vrrp, scripts=(), files=(), processes=(), has_instances=False)
-    return msgspec.structs.replace(config, instances=(), mail=Mail(), vrrp=vrrp)
+    return msgspec.structs.replace(config, instances=(), mail=Mail(), vrrp=vrrp, sync=None)

@@ -13,7 +13,8 @@ from tests.support.plain_config import plain
 
 from pointsman.conf.keywords.keyword import Status
 from pointsman.conf.keywords.table import TABLE
-from pointsman.conf.load import load_text
+from pointsman.conf.load import load
+from pointsman.conf.text.source import TextReader
 
 FRAME = """
 global_defs {
@@ -66,6 +67,8 @@ virtual_server 10.0.0.251 80 {
 UNICAST = "unicast_src_ip 10.0.0.2\nunicast_peer {\n10.0.0.3\n}\n"
 STATIC = "static_ipaddress {\n10.5.0.1/24 dev eth0%s\n}\n"
 GROUPS = "vrrp_instance B {\ninterface eth1\nvirtual_router_id 6\n}\n"
+KEYS: dict[str, str | bytes] = {f"/etc/{name}.key": f"{name}-0123456789abcdef" for name in ("sync", "other")}
+SYNCED = "connection_sync {\npeer 10.0.0.3\nkey_file /etc/sync.key\n%s\n}"
 HMAC = f"{UNICAST}auth_hmac {{\nkey 1 {'k' * 32}\n%s\n}}"
 SMTP = "SMTP_CHECK {\nhost {\nconnect_ip 10.0.0.7\n%s\n}\n}"
 SERVED = (
@@ -337,6 +340,14 @@ CASES |= {
     },
 }
 
+CASES |= {
+    ".connection_sync": ("", SYNCED % "", ""),
+    "connection_sync.peer": ("", SYNCED % "peer 10.0.0.4", SYNCED % ""),
+    "connection_sync.key_file": ("", SYNCED % "key_file /etc/other.key", SYNCED % ""),
+    **inside("connection_sync", "", SYNCED, "port 9", "bind_address 10.0.0.2", "hand_over 3"),
+    **inside("connection_sync", "", SYNCED, "group 239.0.0.1", "interface eth3"),
+}
+
 NOTHING = {
     "global_defs.vrrp_strict",
     "vrrp_instance.strict_mode",
@@ -352,7 +363,7 @@ def model(where: str, text: str) -> object:
     whole = FRAME.replace(f"<{where}>", text)
     for name in ("", *TABLE):
         whole = whole.replace(f"<{name}>", "")
-    return plain(load_text(whole).config)
+    return plain(load(TextReader({"f": whole, **KEYS}), "f").config)
 
 
 @pytest.mark.parametrize("name", CASES)

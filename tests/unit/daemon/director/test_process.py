@@ -259,10 +259,10 @@ def test_a_stop_ends_the_estimator_before_the_maps_are_closed(
     monkeypatch.setattr(table_reply, "PERIOD", 0.0)
     plane = ClosingPlane()
     director, _ = started(plane)
-    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(5)]
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(6)]
 
     async def run() -> int:
-        running = asyncio.create_task(director.run(Channels(*(pair[0] for pair in pairs[:4])), pairs[4][0]))
+        running = asyncio.create_task(director.run(Channels(*(pair[0] for pair in pairs[:5])), pairs[5][0]))
         while not plane.reads:
             await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
 
-from pointsman.dataplane.interface import DataPlaneError, TakeCounts
+from pointsman.dataplane.interface import DataPlaneError, Outbox, TakeCounts
 from pointsman.dataplane.xdp.kernel import libbpf, pins
 from pointsman.dataplane.xdp.kernel.abi import read_object
 from pointsman.dataplane.xdp.kernel.flags import GiveFlag, TakeFlag
@@ -57,7 +57,7 @@ class KernelExchange:
         counts = memoryview(mmap.mmap(maps["pm_taken"], mmap.PAGESIZE)).cast("Q")
         self._counts = counts[lane * TAKE_RESULTS :][:TAKE_RESULTS]
         self._control = Control.from_buffer(mmap.mmap(maps["pm_ctl"], mmap.PAGESIZE))
-        self.outbox = RingOutbox(maps)
+        self.outbox: Outbox = RingOutbox(maps)
 
     @property
     def sync(self) -> bool:

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""State of connection_sync for `status`: the last report of the sync process, with ages and problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pointsman.control.status import SyncPeerStatus, SyncStatus
+from pointsman.control.sync_messages import SyncPeerReport, SyncReport
+from pointsman.model.config import ConnectionSync
+from pointsman.model.wording import count, duration
+from pointsman.sync.peer import SILENT_AFTER
+from pointsman.sync.wire import Drop
+
+RECENT = 30.0
+"""Seconds after which a dropped datagram is no longer a problem."""
+_FORGED = (Drop.KEY.value, Drop.VERSION.value, Drop.PEER.value)
+_REMEDIES = {
+    Drop.KEY.value: "compare the key_file of all directors (pointsman check shows no secret; use sha256sum)",
+    Drop.VERSION.value: "all directors must run versions that understand each other",
+    Drop.PEER.value: "each director must be a peer of the others, with the address that it sends from",
+}
+
+
+class SyncState:
+    """The last report of the sync process."""
+
+    def __init__(self) -> None:
+        self._report = SyncReport()
+        self._dropped_at: dict[str, float] = {}
+
+    def report(self, report: SyncReport, now: float) -> None:
+        """Keep a report. `now`: seconds of the clock that `describe` gets, too."""
+        for reason, number in report.dropped.items():
+            if number > self._report.dropped.get(reason, 0):
+                self._dropped_at[reason] = now
+        self._report = report
+
+    def describe(self, settings: ConnectionSync | None, now: float, since_boot: float) -> SyncStatus | None:
+        """Return the state; None: connections are not synchronised. `since_boot`: CLOCK_BOOTTIME."""
+        if settings is None:
+            return None
+        last = self._report
+        addresses = [str(peer.address) for peer in settings.peers]
+        peers = tuple(_peer(each, since_boot) for each in last.peers if each.address in addresses)
+        return SyncStatus(
+            peers=peers,
+            sent=last.sent,
+            received=last.received,
+            taken=last.taken,
+            dropped=last.dropped,
+            overrun=last.overrun,
+            problems=tuple(self._problems(peers, now)),
+        )
+
+    def _problems(self, peers: tuple[SyncPeerStatus, ...], now: float) -> Iterator[str]:
+        if self._report.error:
+            yield self._report.error
+        for peer in peers:
+            if peer.heard is None:
+                yield (
+                    f"connection_sync: {peer.address} has not answered: its connections would not survive "
+                    f"a change of director"
+                )
+            elif peer.heard > SILENT_AFTER:
+                yield f"connection_sync: {peer.address} is silent for {duration(peer.heard)}"
+        for reason, time in self._dropped_at.items():
+            if reason in _FORGED and now - time < RECENT:
+                number = count(self._report.dropped[reason], "datagram")
+                yield f"connection_sync: {number} dropped, {reason}: {_REMEDIES[reason]}"
+
+
+def _peer(report: SyncPeerReport, since_boot: float) -> SyncPeerStatus:
+    return SyncPeerStatus(
+        address=report.address,
+        heard=None if report.heard is None else max(0.0, since_boot - report.heard),
+        complete=report.complete,
+        behind=report.behind,
+        carried=report.carried,
+        lost=report.lost,
+        resent=report.resent,
+    )
