@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 
-from msgspec import structs
+import msgspec
 
 from pointsman.daemon.director.state_file import StateFile
 from pointsman.daemon.director.table_sync import TableSync, unmanaged_services
@@ -26,7 +26,10 @@ def shut_down(plane: DataPlane, table_sync: TableSync, state_file: StateFile, ke
         plane.close(keep_forwarding=True)
         return
     unmanaged = unmanaged_services(plane, table_sync.managed)
-    connections, state = plane.unattended.connections(), structs.replace(table_sync.state(), stopped=True)
+    connections, state = (
+        plane.unattended.connections(),
+        msgspec.structs.replace(table_sync.state(), stopped=True),
+    )
     if connections or state.overrides:
         state_file.write(state, {})
     else:
