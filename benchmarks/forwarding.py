@@ -115,8 +115,10 @@ def in_the_guest(track: Track) -> list[Row]:
         costs = best(partial(track.send, GUEST_PACKETS, 1, ACK))
         rows.append(Row("guest_floor", 1, instructions=net("", 1, costs, base).ns))
     for mode in ("native", "tc"):
-        with track.director(mode, 1 << 18):
+        with track.director(mode, 1 << 18) as plane:
             measured(mode)
+            plane.exchange.sync = True
+            measured(f"{mode}_sync")
     with track.ipvs():
         measured("ipvs")
     return rows

@@ -128,11 +128,11 @@ class XdpDataPlane:
         pinned = {} if predecessor else pins.open_maps(directory, abi)
         try:
             hook = "direct_tc" if mode == "tc" else "direct_xdp"
-            loaded = _load(sizes, pinned, frozenset({hook, "start_clock"}))
+            loaded = _load_with_exchange(sizes, pinned, frozenset({hook, "start_clock"}))
         finally:
             _close_all(pinned.values())
         plane = cls(loaded, words, directory, CONTROL not in pinned, partial(_load, sizes))
-        for_records = plane._load_exchange()
+        for_records = {name: fd for name, fd in loaded.programs.items() if name in (GIVE, TAKE)}
         if pinned:
             pins.renew(directory, abi, loaded.maps, for_records)
         else:
@@ -218,14 +218,6 @@ class XdpDataPlane:
         failure = libbpf.run_program(self.programs["start_clock"]).verdict
         if failure:
             raise DataPlaneError(errno.EIO, f"the kernel's BPF timer cannot be started (step {failure})")
-
-    def _load_exchange(self) -> dict[str, int]:
-        """Return the programs for records. Without them connections outlive no upgrade and are not synced."""
-        try:
-            return {name: self.programs[name] for name in (GIVE, TAKE)}
-        except DataPlaneError as error:
-            log.warning("connections cannot be given to other versions or directors: %s", error.strerror)
-            return {}
 
     def _prepare_take_over(self, predecessor: Predecessor, abi: str, attach: Callable[[], None]) -> None:
         """Begin with the services of tables of another size; those of another version cannot be read."""
@@ -386,6 +378,16 @@ def _load(sizes: Sizes, pinned: Mapping[str, int], programs: frozenset[str]) -> 
     entries = sizes.entries()
     entries.update({name: libbpf.map_info(fd).entries for name, fd in pinned.items() if name in entries})
     return load(layout.OBJECT, entries, limits_of(entries), pinned, programs)
+
+
+def _load_with_exchange(sizes: Sizes, pinned: Mapping[str, int], programs: frozenset[str]) -> Loaded:
+    """Load these programs, and those for records, which kernels before Linux 6.1 refuse."""
+    try:
+        return _load(sizes, pinned, programs | {GIVE, TAKE})
+    except DataPlaneError as error:
+        loaded = _load(sizes, pinned, programs)
+        log.warning("connections cannot be given to other versions or directors: %s", error.strerror)
+        return loaded
 
 
 def _close_all(descriptors: Iterable[int]) -> None:
