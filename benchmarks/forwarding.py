@@ -115,8 +115,9 @@ def in_the_guest(track: Track) -> list[Row]:
         costs = best(partial(track.send, GUEST_PACKETS, 1, ACK))
         rows.append(Row("guest_floor", 1, instructions=net("", 1, costs, base).ns))
     for mode in ("native", "tc"):
-        with track.director(mode, 1 << 18) as plane:
+        with track.director(mode, 1 << 18):
             measured(mode)
+        with track.director(mode, 1 << 18) as plane:
             plane.exchange.sync = True
             measured(f"{mode}_sync")
     with track.ipvs():

@@ -160,7 +160,7 @@ class Lab:
         """Start nginx on a web server of ha-pair."""
         services.start_nginx(self.node(name), self.directory / name)
 
-    def start_director(self, name: str) -> None:
+    def start_director(self, name: str, *options: str) -> None:
         """Start `pointsman run` on a director, as the topology configures it."""
         node = self.node(name)
         text = CONFIGURATIONS.get(self.topology.name)
@@ -171,7 +171,7 @@ class Lab:
         else:
             arguments = [word for card in node.spec.interfaces for word in ("--interface", card.name)]
         self._progress(f"{name}: pointsman run {' '.join(arguments)}")
-        self._running[name] = services.start_director(node, arguments, self.xdp_mode)
+        self._running[name] = services.start_director(node, [*arguments, *options], self.xdp_mode)
 
     def director_pid(self, name: str) -> int:
         """Return the process id of the `pointsman run` that this object has started."""
