@@ -37,6 +37,8 @@ class Kind(NamedTuple):
     """More lines for the virtual_server."""
     arguments: tuple[str, ...] = ()
     """More arguments of `pointsman run`."""
+    sync: bool = False
+    """True: with connection_sync."""
 
 
 KINDS = {
@@ -44,6 +46,9 @@ KINDS = {
     "wlc": Kind("wlc"),
     "mh": Kind("mh", arguments=("--sysctl", "sloppy_tcp=1")),
     "persistence": Kind("rr", "persistence_timeout 600"),
+    "sync": Kind("rr", sync=True),
+    "wlc and sync": Kind("wlc", sync=True),
+    "persistence and sync": Kind("rr", "persistence_timeout 600", sync=True),
 }
 
 
@@ -112,7 +117,32 @@ class Pair:
             {self.kind.inside}
             {servers}
         }}
+        {self._connection_sync(name) if self.kind.sync else ""}
         """
+
+    def _connection_sync(self, name: str) -> str:
+        key = self.lab.directory / "sync.key"
+        key.write_text("the secret of the laboratory")
+        peers = [
+            f"peer {address.partition('/')[0]}"
+            for other in PRIORITIES
+            for address in self.lab.node(other).addresses("ens224")
+            if other != name and not address.startswith(f"{ha_pair.VIP}/") and ":" not in address
+        ]
+        return "connection_sync {\n" + "\n".join([*peers, f"key_file {key}"]) + "\n}"
+
+    def wait_for_sync(self, *names: str) -> None:
+        """Wait until each of these directors has the whole table of the others."""
+
+        def is_so() -> bool:
+            for name in names:
+                status = json.loads(self.ask_anyway(name, "status", "--json"))
+                complete = [peer for peer in status["sync"]["peers"] if peer["complete"]]
+                if len(complete) < len(names) - 1:
+                    return False
+            return True
+
+        waiting.until(is_so, DEADLINE, f"{names} are in sync")
 
     def start(self, name: str) -> None:
         """Start a director; return when it accepts commands."""
@@ -140,6 +170,8 @@ class Pair:
         self.start("lb-01")
         self.wait_for_master("lb-01")
         self.start("lb-02")
+        if self.kind.sync:
+            self.wait_for_sync("lb-01", "lb-02")
 
     def wait_for_master(self, *names: str) -> None:
         """Wait until one of these directors, and no other host, has the VIP on its interface."""
@@ -201,6 +233,10 @@ class Pair:
     def ask(self, name: str, *words: str) -> str:
         """Run a command on a director and return its output."""
         return self.lab.node(name).run(["pointsman", *words]).stdout
+
+    def ask_anyway(self, name: str, *words: str) -> str:
+        """Run a command on a director, whatever its exit code is, and return its output."""
+        return self.lab.node(name).run(["pointsman", *words], check=False).stdout
 
     def power_off(self, name: str) -> None:
         self.lab.node(name).power_off()
