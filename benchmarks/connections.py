@@ -134,10 +134,11 @@ EVENTS = (
 def measure(event: Event, kind: str, count: int) -> Outcome:
     """Return what the connections of a new lab see of an event."""
     with pair(f"pmb-{os.getpid()}", KINDS[kind], event.preempt) as made:
-        made.start("lb-01")
-        made.wait_for_master("lb-01")
-        if not event.alone:
-            made.start("lb-02")
+        if event.alone:
+            made.start("lb-01")
+            made.wait_for_master("lb-01")
+        else:
+            made.start_both()
         event.prepare(made)
         made.connect(count)
         return made.outcome(lambda: event.happen(made), QUIET)

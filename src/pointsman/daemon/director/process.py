@@ -39,15 +39,8 @@ from pointsman.daemon.director.table_reply import estimate_rates, table_reply
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.daemon.director.take_over import take_over
 from pointsman.daemon.director.vrrp_states import VrrpStates
-from pointsman.daemon.runtime.channels import Channels, Inbox
-from pointsman.daemon.runtime.config_history import (
-    ConfigHistory,
-    for_bfd,
-    for_checker,
-    for_scripts,
-    for_sync,
-    for_vrrp,
-)
+from pointsman.daemon.runtime.channels import Channels, Inbox, ask_again, inboxes, receivers
+from pointsman.daemon.runtime.config_history import ConfigHistory
 from pointsman.daemon.runtime.slices import encode_in_slices, in_slices
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
@@ -61,6 +54,8 @@ log = logging.getLogger("director")
 
 TICK = 1.0
 """Seconds between refreshes of neighbours and retries of refused operations."""
+JOIN_WAIT = 2.0
+"""Seconds that a starting director waits at most for the connections of the others before it is master."""
 MAX_REPORTS = 1024
 """Reports of one process that are read at a time."""
 
@@ -114,21 +109,8 @@ class Director:
         self._mail = MailQueue(self._config.mail)
         self._mail.start()
         self._channels = channels
-        self._reloader.receivers = (
-            (channels.vrrp, for_vrrp),
-            (channels.checker, for_checker),
-            (channels.scripts, for_scripts),
-            (channels.bfd, for_bfd),
-            (channels.sync, for_sync),
-            (ready, lambda config: config),
-        )
-        inboxes = (
-            Inbox(channels.vrrp, messages.vrrp_report_decoder, "VRRP process", log),
-            Inbox(channels.checker, messages.result_decoder, "checker", log),
-            Inbox(channels.scripts, messages.scripts_report_decoder, "scripts process", log),
-            Inbox(channels.bfd, messages.session_decoder, "BFD process", log),
-            Inbox(channels.sync, messages.sync_report_decoder, "sync process", log),
-        )
+        self._reloader.receivers = receivers(channels, ready)
+        processes = inboxes(channels)
         self._update_local_addresses()
         self._sync()
         take_over(self._plane)
@@ -138,10 +120,11 @@ class Director:
         loop.add_reader(self._next_hops.fileno(), self._refresh_neighbours)
         for channel in channels.all():
             channel.setblocking(False)
-        for inbox in inboxes:
+        for inbox in processes:
             loop.add_reader(inbox.channel, self._on_readable, inbox)
-            with contextlib.suppress(OSError):
-                inbox.channel.send(messages.encode(messages.Resync()))
+            if inbox.channel is not channels.vrrp:
+                ask_again(inbox.channel)
+        joining = asyncio.create_task(self._let_vrrp_go(channels.vrrp))
         self._interfaces.follow()
         table = self._plane.read()
         servers = sum(len(entry.servers) for entry in table)
@@ -155,9 +138,10 @@ class Director:
             self._tick(channels)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK)
-        estimating.cancel()
-        await asyncio.wait([estimating])  # it reads the maps
-        for inbox in inboxes:
+        for task in (estimating, joining):
+            task.cancel()
+        await asyncio.wait([estimating, joining])  # the first reads the maps
+        for inbox in processes:
             loop.remove_reader(inbox.channel)
             self._on_readable(inbox)
         await asyncio.sleep(0)  # the last results are applied before the mails of the stop
@@ -169,6 +153,13 @@ class Director:
         await self._mail.close()
         self._shut_down()
         return 0
+
+    async def _let_vrrp_go(self, vrrp: socket.socket) -> None:
+        """Tell VRRP that the table is in force, with the connections of the other directors in it."""
+        if self._config.sync is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._sync_state.joined.wait(), JOIN_WAIT)
+        ask_again(vrrp)
 
     def _shut_down(self) -> None:
         shut_down(self._plane, self._table_sync, self._state_file, self._keep_forwarding)

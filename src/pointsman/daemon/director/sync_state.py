@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from pointsman.control.status import SyncPeerStatus, SyncStatus
@@ -27,6 +28,8 @@ class SyncState:
 
     def __init__(self) -> None:
         self._report = SyncReport()
+        self.joined = asyncio.Event()
+        """Set once the whole tables of all peers have arrived."""
         self._dropped_at: dict[str, float] = {}
 
     def report(self, report: SyncReport, now: float) -> None:
@@ -35,6 +38,8 @@ class SyncState:
             if number > self._report.dropped.get(reason, 0):
                 self._dropped_at[reason] = now
         self._report = report
+        if report.peers and all(peer.complete for peer in report.peers):
+            self.joined.set()
 
     def describe(self, settings: ConnectionSync | None, now: float, since_boot: float) -> SyncStatus | None:
         """Return the state; None: connections are not synchronised. `since_boot`: CLOCK_BOOTTIME."""

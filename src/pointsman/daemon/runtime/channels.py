@@ -3,16 +3,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
 
+from pointsman.control import messages
 from pointsman.control.messages import NewConfiguration
-from pointsman.daemon.runtime.config_history import receive_config
+from pointsman.daemon.runtime.config_history import (
+    for_bfd,
+    for_checker,
+    for_scripts,
+    for_sync,
+    for_vrrp,
+    receive_config,
+)
 from pointsman.daemon.runtime.log_once import LogOnce
+from pointsman.model.config import Config
 from pointsman.model.decoding import InvalidDataError, decoding
+
+_director_log = logging.getLogger("director")
 
 MAX_DROPPED = 100
 """Invalid datagrams that one call of Inbox.receive drops at most."""
@@ -100,3 +113,36 @@ class Inbox(Generic[_Message]):
     def _log_invalid(self, reason: str) -> None:
         text = "dropped an invalid message of the %s: %s (logged once)"
         self._once.error("invalid", text, self._sender, reason)
+
+
+Receiver = tuple[socket.socket, Callable[[Config], Config]]
+"""A channel, and the function that returns the part of a configuration for its process."""
+
+
+def inboxes(channels: Channels) -> tuple[Inbox[messages.Report], ...]:
+    """Return the inboxes of the director. Each takes only the reports of its process."""
+    return (
+        Inbox(channels.vrrp, messages.vrrp_report_decoder, "VRRP process", _director_log),
+        Inbox(channels.checker, messages.result_decoder, "checker", _director_log),
+        Inbox(channels.scripts, messages.scripts_report_decoder, "scripts process", _director_log),
+        Inbox(channels.bfd, messages.session_decoder, "BFD process", _director_log),
+        Inbox(channels.sync, messages.sync_report_decoder, "sync process", _director_log),
+    )
+
+
+def receivers(channels: Channels, supervisor: socket.socket) -> tuple[Receiver, ...]:
+    """Return who gets a new configuration. The supervisor gets all of it."""
+    return (
+        (channels.vrrp, for_vrrp),
+        (channels.checker, for_checker),
+        (channels.scripts, for_scripts),
+        (channels.bfd, for_bfd),
+        (channels.sync, for_sync),
+        (supervisor, lambda config: config),
+    )
+
+
+def ask_again(channel: socket.socket) -> None:
+    """Ask a process to report everything. One that is not there yet reports when it starts."""
+    with contextlib.suppress(OSError):
+        channel.send(messages.encode(messages.Resync()))

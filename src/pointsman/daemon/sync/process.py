@@ -196,12 +196,18 @@ class SyncProcess:
         if self._sockets is None or self._tables is None:
             return
         now = time.monotonic()
+        missing = self._missing_tables()
         pieces: list[Piece] = []
         for address, data in self._sockets.receive(readable):
             pieces += self._exchange.receive(address, data, now)
         for kind, run_ in itertools.groupby(pieces, key=lambda piece: piece.kind):
             self._take(b"".join(piece.body for piece in run_), live=kind is Kind.LIVE)
         self._transmit()
+        if missing != self._missing_tables():
+            self._report(now)
+
+    def _missing_tables(self) -> int:
+        return sum(peer.joined is None for peer in self._exchange.peers.values())
 
     def _take(self, records: bytes, *, live: bool) -> None:
         assert self._tables is not None
