@@ -27,7 +27,7 @@ VERBS = {
         "Edit and list the service table with ipvsadm's commands.",
     ),
     "realserver": (
-        "pointsman.cli.realserver",
+        "pointsman.cli.realserver.command",
         "realserver",
         "Make this host a real server: VIP and ARP rules.",
     ),

@@ -207,7 +207,7 @@ def test_without_root_nothing_changes(host: Host) -> None:
     done = host.call(
         sys.executable,
         "-c",
-        f"from pointsman.cli.main import main\nimport pointsman.cli.realserver\n{script}",
+        f"from pointsman.cli.main import main\nimport pointsman.cli.realserver.command\n{script}",
     )
     assert done.returncode == 1
     assert "needs root" in done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pointsman.cli.realserver import realserver
+from pointsman.cli.realserver.command import realserver
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.cli.realserver import realserver
+from pointsman.cli.realserver.command import realserver
 from pointsman.realserver import persist, unit
 from pointsman.realserver.facts import SetupError
 from pointsman.realserver.persist import SYSCTL, Backend

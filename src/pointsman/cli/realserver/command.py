@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from pointsman.cli.realserver.serve import Serving, serve_options, start_server
 from pointsman.cli.wording import fail
 from pointsman.control.paths import run_directory
 from pointsman.model.address import Address
@@ -20,6 +21,7 @@ from pointsman.model.service import Forwarding
 from pointsman.realserver import host, nft, persist, plan, setup, state, status, sysctl, unit
 from pointsman.realserver import watch as watching
 from pointsman.realserver.facts import SetupError, parse_vip
+from pointsman.realserver.serve import Network
 from pointsman.realserver.setup import Step
 
 
@@ -182,6 +184,7 @@ def _say_choice(vips: Sequence[Address], interfaces: Sequence[str]) -> None:
     show_default=True,
     help="Seconds between two looks.",
 )
+@serve_options
 def watch(
     vips: tuple[Address, ...],
     configuration: Path | None,
@@ -189,8 +192,16 @@ def watch(
     device: str,
     interfaces: tuple[str, ...],
     every: float,
+    serve: bool,
+    key_file: Path | None,
+    directors: tuple[Network, ...],
+    port: int,
+    everywhere: bool,
 ) -> None:
     """Do `up`, then look every few seconds. Report and correct what has drifted, until SIGTERM or Ctrl-C.
+
+    With --serve a director that starts or takes over asks this host which connections to its services are
+    open here, and goes on with them. It finds them in the kernel's socket tables.
 
     Everything stays set up at the end. `down` undoes it.
     """
@@ -198,6 +209,7 @@ def watch(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with told():
+        start_server(Serving(serve, key_file, directors, port, everywhere), click.echo)
         watching.watch(
             run_directory(),
             vips_of(vips, configuration),
