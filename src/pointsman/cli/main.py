@@ -32,6 +32,11 @@ VERBS = {
         "Make this host a real server: VIP and ARP rules.",
     ),
     "status": ("pointsman.cli.status", "status", "Show the director's state: VRRP, health, data plane."),
+    "connections": (
+        "pointsman.cli.connections",
+        "connections",
+        "List, export, import connections.",
+    ),
     "detach": ("pointsman.cli.detach", "detach", "Remove what a dead or stopped director left."),
     "switchover": (
         "pointsman.cli.switchover",
