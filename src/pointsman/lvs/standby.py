@@ -24,13 +24,20 @@ def find_candidates(
 
     `own`: this host's addresses.
     """
+    ours = (virtual for virtual in virtual_servers if has_this_host(virtual, own)) if own else ()
+    return instances_of(ours, instances)
+
+
+def instances_of(
+    virtual_servers: Iterable[VirtualServer], instances: Iterable[VrrpInstance]
+) -> dict[ServiceKey, frozenset[str]]:
+    """Return the services whose VIPs VRRP moves, each with the instances that do."""
     of_vip = {entry.address: instance.name for instance in instances for entry in instance.moving_addresses}
     found: dict[ServiceKey, frozenset[str]] = {}
-    for virtual in virtual_servers if own else ():
+    for virtual in virtual_servers if of_vip else ():
         key = virtual.service.key
         vips = [key.address] if key.address else [front.address for front in virtual.service.fronts]
-        names = frozenset(of_vip[vip] for vip in vips if vip in of_vip)
-        if names and has_this_host(virtual, own):
+        if names := frozenset(of_vip[vip] for vip in vips if vip in of_vip):
             found[key] = names
     return found
 

@@ -81,6 +81,10 @@ class ConnectionSync(msgspec.Struct, frozen=True, kw_only=True):
     location: Location | None = None
 
 
+GRACE = 5
+"""Seconds of grace with `sync`: a client sends a lost segment again about five times until then."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Configuration of `pointsman run`."""
 
@@ -97,3 +101,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     virtual_servers: tuple[VirtualServer, ...] = ()
     sync: ConnectionSync | None = None
     """None: connections are not synchronised."""
+    grace: int | None = None
+    """connection_grace in seconds. None: it depends on `sync`."""
+
+    @property
+    def grace_seconds(self) -> int:
+        """Seconds for which packets of unknown established connections are not refused after a take-over.
+
+        Without `sync` nothing makes them known, and a client should rather connect again at once.
+        """
+        if self.grace is not None:
+            return self.grace
+        return GRACE if self.sync else 0

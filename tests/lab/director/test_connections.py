@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tests.support.connections.pair import KINDS, Pair, pair
+from tests.support.connections.pair import KINDS, Kind, Pair, pair
 
 pytestmark = [pytest.mark.root]
 
@@ -63,3 +63,13 @@ def test_detach_ends_what_a_stop_has_kept(alone: Pair) -> None:
     alone.stop("lb-01")
     assert "no longer forwards" in alone.ask("lb-01", "detach")
     assert "nothing to remove" in alone.ask("lb-01", "detach")
+
+
+@pytest.mark.parametrize("kind", [KINDS["mh"], Kind("mh", grace=5)], ids=["sloppy_tcp", "grace"])
+def test_switch_over_with_mh(kind: Kind) -> None:
+    """Both directors choose the same server; in grace without `sloppy_tcp`, too."""
+    with pair(f"pmt-connections-mh-{os.getpid()}", kind) as made:
+        made.start_both()
+        made.connect(COUNT)
+        quiet = 0.0 if kind.grace else QUIET
+        assert made.outcome(lambda: made.ask("lb-01", "switchover"), quiet, ANSWER).is_clean

@@ -39,6 +39,8 @@ class Kind(NamedTuple):
     """More arguments of `pointsman run`."""
     sync: bool = False
     """True: with connection_sync."""
+    grace: int | None = None
+    """connection_grace, if it is not the default."""
 
 
 KINDS = {
@@ -97,7 +99,11 @@ class Pair:
             f"real_server {address} {PORT} {{\n weight 1\n TCP_CHECK {{\n connect_timeout 3\n }}\n }}\n"
             for address in ha_pair.WEB_SERVERS.values()
         )
+        grace = "" if self.kind.grace is None else f"connection_grace {self.kind.grace}"
         return f"""
+        global_defs {{
+            {grace}
+        }}
         vrrp_instance VI_1 {{
             state BACKUP
             interface ens224

@@ -87,6 +87,7 @@ def build_config(nodes: list[Node | Chunk], host_name: str, findings: Findings, 
         bfd=tuple(heard.values()),
         server_fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("vrrp_")),
         timeouts=defaults.get("lvs_timeouts", SetTimeouts) or SetTimeouts(),
+        grace=defaults.get("connection_grace", int),
         virtual_servers=tuple(servers),
         sync=build_connection_sync(top.last("connection_sync"), keys, findings),
     )

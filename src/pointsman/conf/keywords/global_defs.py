@@ -203,6 +203,13 @@ _LVS = [
         "copy connections to other directors",
         instead="connections are not synchronized yet; after a fail-over they would break",
     ),
+    honoured(
+        "connection_grace",
+        Integer(0, 60, "seconds"),
+        "after a take-over, a packet of an unknown established connection is not refused for this long",
+        "5 with connection_sync, else 0",
+        known_to=OURS,
+    ),
     honoured("lvs_timeouts", Timeouts(), "time after which an idle connection is forgotten; 0: as it is"),
 ]
 

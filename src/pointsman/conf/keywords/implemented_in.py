@@ -22,6 +22,7 @@ _MODULES = (
     (_GLOBAL, r"vrrp_startup_delay", "vrrp.machine"),
     (_GLOBAL, r"dynamic_interfaces", "daemon.start"),
     (_GLOBAL, r"lvs_timeouts", "daemon.director.table_sync"),
+    (_GLOBAL, r"connection_grace", "lvs.grace"),
     (_GLOBAL, r"vrrp_(garp|gna)_interval", "daemon.vrrp.garp_pacing"),
     (_GLOBAL, r"default_interface", "conf.build.vrrp"),
     (_VRRP, r".*strict.*", "conf.build.strict"),

@@ -79,6 +79,8 @@ def _show_global_defs(config: Config) -> Iterator[str]:
         yield f"nftables_ipvs_start_fwmark {min(marks)}"
     if config.timeouts != SetTimeouts():
         yield f"lvs_timeouts {_format_timeouts(config.timeouts)}"
+    if config.grace is not None:
+        yield f"connection_grace {config.grace}"
     if any(each.initial_notifies for each in config.virtual_servers):
         yield "rs_init_notifies"
     yield f"smtp_tls {mail.tls.value}"

@@ -46,6 +46,7 @@ from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
 from pointsman.health.unanswered import unanswered_problems
 from pointsman.lvs.estimator import Estimator
+from pointsman.lvs.grace import Grace
 from pointsman.model.wording import count
 from pointsman.net.addresses import addresses
 from pointsman.net.netlink import NetlinkSocket
@@ -84,6 +85,7 @@ class Director:
         self._heartbeats = heartbeats or Heartbeats()
         self._reloader = Reload(config_history, self._table_sync, plane, survey)
         self._next_hops = NextHops(plane)
+        self._grace = Grace(self._config, plane.is_fresh, time.monotonic())
         self._vrrp_states = VrrpStates(self._config, restored.instances)
         self._sessions: dict[str, messages.SessionChanged] = {}
         """BFD sessions by name."""
@@ -211,6 +213,8 @@ class Director:
         alert = self._vrrp_states.on_instance_changed(report, time.monotonic())
         if self._vrrp_states.states.get(report.instance) != before:
             self._write_state()
+        grace = self._grace.on_held(self._vrrp_states.holds_addresses(), time.monotonic())
+        self._plane.unattended.set_grace(grace)
         self._queue_mail(alert)
 
     def _update_local_addresses(self) -> None:
@@ -252,8 +256,9 @@ class Director:
         self._follow_next_hops()
 
     def _follow_next_hops(self) -> None:
-        """Follow the next hops of the services that have changed in the table."""
+        """Follow the next hops of the services that have changed in the table, and set their grace."""
         changed, self._table_sync.changed = self._table_sync.changed, set()
+        self._plane.unattended.set_grace(self._grace.of(changed, time.monotonic()))
         self._next_hops.follow(changed)
 
     def _write_state(self) -> None:
@@ -328,6 +333,7 @@ class Director:
             self._reloader.apply(planned, request.file, request.warnings)
             self._vrrp_states.reconfigure(planned.config)
             self._config = planned.config
+            self._grace.reconfigure(planned.config)
             self._heartbeats.reconfigure(time.monotonic())
             if self._mail is not None:
                 self._mail.reconfigure(planned.config.mail)

@@ -126,6 +126,10 @@ class Store:
         """Return the services in force, in the order in which they were added."""
         return [(key, self._entries[key]) for key in self._in_force]
 
+    def index_of(self, key: ServiceKey) -> int | None:
+        """Return the index of a service in force, or None."""
+        return self._entries[key].service if key in self._in_force else None
+
     def marks_without_addresses(self) -> list[ServiceKey]:
         """Return marks without addresses: packets must have the mark themselves."""
         return [

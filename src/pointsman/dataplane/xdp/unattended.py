@@ -58,10 +58,10 @@ class Unattended:
 
     def set_grace(self, seconds: Mapping[ServiceKey, int | None]) -> None:
         """Set for how long packets of unknown established connections are not refused. None: always."""
-        services = self._services()
         for key, wanted in seconds.items():
-            if (service := services.get(key)) is None:
+            if (index := self._store.index_of(key)) is None:
                 continue
+            service = self._tables.services[index]
             if wanted is None:
                 service.grace_until = GRACE_ALWAYS
             else:

@@ -41,6 +41,7 @@ def test_the_table_knows_keepalived() -> None:
     assert len({row.name for row in ROWS if row.known_to != OURS}) == 363
     assert ours == {
         *("slow_start", "drain", "passive_check", "reset_on_removal", "rise", "fall", "DR_CHECK"),
+        "connection_grace",
         *("smtp_tls", "smtp_tls_verify", "smtp_tls_ca", "smtp_auth", "tls_verify", "tls_ca"),
         *("connection_sync", "peer", "key_file", "port", "bind_address", "group", "interface", "hand_over"),
         *("nb_get_retry", "alpha", "delay_loop", "retry", "delay_before_retry", "warmup", "log_all_failures"),
