@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from pointsman.control.status import Status
-from pointsman.control.sync_messages import SyncReport
+from pointsman.control.sync_messages import HandedOver, HandOver, SyncReport
 from pointsman.model.address import Address, Network
 from pointsman.model.config import Config
 from pointsman.model.decoding import decoding
@@ -331,7 +331,7 @@ VrrpReport = InstanceChanged | GroupChanged | AdvertsDropped | AdvertsHeard
 """From vrrp to the director."""
 ScriptsReport = CheckResult | ProgramProblems
 """From pm-scripts to the director."""
-Report = VrrpReport | ScriptsReport | SessionChanged | SyncReport
+Report = VrrpReport | ScriptsReport | SessionChanged | SyncReport | HandedOver
 """From any process to the director. The checker sends CheckResult, bfd SessionChanged, sync SyncReport."""
 Request = (
     StatusRequest
@@ -344,7 +344,7 @@ Request = (
 )
 BfdOrder = Resync | NewConfiguration
 """From the director to bfd."""
-SyncOrder = Resync | NewConfiguration
+SyncOrder = Resync | NewConfiguration | HandOver
 """From the director to sync."""
 VrrpOrder = Resync | NewConfiguration | YieldMaster
 CheckerOrder = Resync | NewConfiguration | CheckNow | RunProgram | TellServers
@@ -380,7 +380,9 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind, dec_hook=_decode_custom)
 
 
-def encode(message: Report | VrrpOrder | CheckerOrder | SupervisorMessage | Request | Reply) -> bytes:
+def encode(
+    message: Report | VrrpOrder | CheckerOrder | SyncOrder | SupervisorMessage | Request | Reply,
+) -> bytes:
     """Return a message as bytes."""
     return encoder.encode(message)
 
@@ -396,7 +398,7 @@ session_decoder: msgspec.json.Decoder[SessionChanged]
 vrrp_order_decoder: msgspec.json.Decoder[VrrpOrder]
 checker_order_decoder: msgspec.json.Decoder[CheckerOrder]
 bfd_order_decoder: msgspec.json.Decoder[BfdOrder]
-sync_report_decoder: msgspec.json.Decoder[SyncReport]
+sync_report_decoder: msgspec.json.Decoder[SyncReport | HandedOver]
 sync_order_decoder: msgspec.json.Decoder[SyncOrder]
 resync_decoder: msgspec.json.Decoder[Resync]
 """From vrrp and the checker to bfd."""
@@ -411,7 +413,7 @@ _KINDS: dict[str, Any] = {
     "vrrp_order_decoder": VrrpOrder,
     "checker_order_decoder": CheckerOrder,
     "bfd_order_decoder": BfdOrder,
-    "sync_report_decoder": SyncReport,
+    "sync_report_decoder": SyncReport | HandedOver,
     "sync_order_decoder": SyncOrder,
     "resync_decoder": Resync,
     "supervisor_decoder": SupervisorMessage,

@@ -1,9 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of the sync process to the director. JSON, one per datagram."""
+"""Messages between the sync process and the director. JSON, one per datagram."""
 
 from __future__ import annotations
 
 import msgspec
+
+# director -> sync
+
+
+class HandOver(msgspec.Struct, frozen=True, tag=True):
+    """Request to send everything and to report when the other directors have it."""
+
+    seconds: float
+    """Time after which to report in any case."""
+
+
+# sync -> director
+
+
+class HandedOver(msgspec.Struct, frozen=True, tag=True):
+    """Answer to a HandOver."""
+
+    behind: tuple[str, ...]
+    """Addresses of peers that do not have everything; empty: all have."""
 
 
 class SyncPeerReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from pointsman.control import messages
 from pointsman.control.paths import control_socket, run_directory
 from pointsman.control.server import ControlServer
 from pointsman.control.status import Status
-from pointsman.control.sync_messages import SyncReport
+from pointsman.control.sync_messages import HandedOver, SyncReport
 from pointsman.daemon.director import status as status_report
 from pointsman.daemon.director.heartbeats import Heartbeats, unknown_services, without_unknown
 from pointsman.daemon.director.interfaces import Interfaces
@@ -196,6 +196,8 @@ class Director:
                     self._sessions[session.session] = session
                 case SyncReport() as synced:
                     self._sync_state.report(synced, time.monotonic())
+                case HandedOver() as handed:
+                    self._sync_state.on_handed_over(handed)
                 case messages.AdvertsDropped() as dropped:
                     self._vrrp_states.on_adverts_dropped(dropped, time.monotonic())
                 case messages.InstanceChanged() as instance:
@@ -278,6 +280,8 @@ class Director:
                     return await self._status()
                 case messages.TableRequest():
                     return await table_reply(self._plane, self._estimator, request)
+                case messages.SwitchoverRequest():
+                    return await self._switch_over(request)
                 case messages.ApplyRequest():
                     return await self._apply(request, uid)
                 case _:
@@ -289,7 +293,6 @@ class Director:
         answers: dict[type, Callable[[Any], messages.Reply]] = {
             messages.ReloadRequest: self._reload,
             messages.ReloadRefused: self._reload_refused,
-            messages.SwitchoverRequest: self._switch_over,
             messages.OverrideRequest: self._override,
         }
         return answers[type(request)](request)
@@ -307,10 +310,11 @@ class Director:
         self._sync()
         return messages.OverrideReply(tuple(servers))
 
-    def _switch_over(self, request: messages.SwitchoverRequest) -> messages.Reply:
+    async def _switch_over(self, request: messages.SwitchoverRequest) -> messages.Reply:
         """Pass the request on. Another router decides about its success; the instance's state shows it."""
         try:
             if self._channels is not None:
+                await self._sync_state.hand_over(self._channels.sync, self._config.sync)
                 self._channels.vrrp.send(messages.encode(messages.YieldMaster(request.instance)))
         except OSError as error:
             return messages.ErrorReply(f"cannot reach the VRRP process: {error}")

@@ -4,15 +4,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import socket
 from collections.abc import Iterator
 
+from pointsman.control.messages import encode
 from pointsman.control.status import SyncPeerStatus, SyncStatus
-from pointsman.control.sync_messages import SyncPeerReport, SyncReport
+from pointsman.control.sync_messages import HandedOver, HandOver, SyncPeerReport, SyncReport
 from pointsman.model.config import ConnectionSync
 from pointsman.model.wording import count, duration
 from pointsman.sync.peer import SILENT_AFTER
 from pointsman.sync.wire import Drop
 
+log = logging.getLogger("director")
+
+ANSWER = 0.5
+"""Seconds that the answer of the sync process may take beside the time that it waits."""
 RECENT = 30.0
 """Seconds after which a dropped datagram is no longer a problem."""
 _FORGED = (Drop.KEY.value, Drop.VERSION.value, Drop.PEER.value)
@@ -30,6 +38,7 @@ class SyncState:
         self._report = SyncReport()
         self.joined = asyncio.Event()
         """Set once the whole tables of all peers have arrived."""
+        self._handed_over = asyncio.Event()
         self._dropped_at: dict[str, float] = {}
 
     def report(self, report: SyncReport, now: float) -> None:
@@ -40,6 +49,24 @@ class SyncState:
         self._report = report
         if report.peers and all(peer.complete for peer in report.peers):
             self.joined.set()
+
+    async def hand_over(self, channel: socket.socket, settings: ConnectionSync | None) -> None:
+        """Let the other directors have all connections before one of them becomes master.
+
+        It waits for the time of `hand_over` at most, so that a sick peer does not block.
+        """
+        if settings is None or not settings.hand_over:
+            return
+        self._handed_over.clear()
+        with contextlib.suppress(OSError, TimeoutError):
+            channel.send(encode(HandOver(settings.hand_over)))
+            await asyncio.wait_for(self._handed_over.wait(), settings.hand_over + ANSWER)
+
+    def on_handed_over(self, answer: HandedOver) -> None:
+        """Let a hand-over go on."""
+        if answer.behind:
+            log.warning("hand-over: %s did not get all connections in time", ", ".join(answer.behind))
+        self._handed_over.set()
 
     def describe(self, settings: ConnectionSync | None, now: float, since_boot: float) -> SyncStatus | None:
         """Return the state; None: connections are not synchronised. `since_boot`: CLOCK_BOOTTIME."""

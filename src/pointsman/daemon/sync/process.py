@@ -22,7 +22,7 @@ from functools import partial
 import msgspec
 
 from pointsman.control import messages
-from pointsman.control.sync_messages import SyncPeerReport, SyncReport
+from pointsman.control.sync_messages import HandedOver, HandOver, SyncPeerReport, SyncReport
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.event_loop import EventLoop
 from pointsman.daemon.runtime.heartbeat import Heartbeat
@@ -86,6 +86,8 @@ class SyncProcess:
         self._cursors: dict[str, tuple[int, int]] = {}
         """For each peer that gets our table: which request, and where it goes on."""
         self._look_at = self._report_at = self._open_at = time.monotonic()
+        self._hand_over: tuple[dict[str, tuple[int, int]], float] | None = None
+        """The hand-over under way: what the peers must acknowledge, and until when."""
         self._error = ""
         self._sent = self._received = 0
         self._overrun = 0
@@ -108,7 +110,8 @@ class SyncProcess:
         """Time of the next call of `advance`."""
         if self._tables is None or self._sockets is None:
             return self._open_at
-        return min(self._look_at, self._report_at, self._exchange.deadline)
+        until = self._hand_over[1] if self._hand_over else self._report_at
+        return min(self._look_at, self._report_at, self._exchange.deadline, until)
 
     def advance(self, now: float) -> None:
         """Open what is missing, or read the ring and send what is due."""
@@ -120,6 +123,7 @@ class SyncProcess:
             busy = self._send_tables(now)
             self._transmit()
             self._look_at = now if busy else now + PAUSE
+        self._answer_hand_over(now)
         if now >= self._report_at:
             self._report_at = now + REPORT_INTERVAL
             self._report(now)
@@ -203,6 +207,7 @@ class SyncProcess:
         for kind, run_ in itertools.groupby(pieces, key=lambda piece: piece.kind):
             self._take(b"".join(piece.body for piece in run_), live=kind is Kind.LIVE)
         self._transmit()
+        self._answer_hand_over(now)
         if missing != self._missing_tables():
             self._report(now)
 
@@ -223,8 +228,26 @@ class SyncProcess:
                 self._reconfigure(settings)
             case messages.Resync():
                 self._report_at = time.monotonic()
+            case HandOver(seconds=seconds):
+                self._begin_hand_over(time.monotonic(), seconds)
         if self._inbox.closed:
             self._loop.unwatch(self._director)
+
+    def _begin_hand_over(self, now: float, seconds: float) -> None:
+        self._send_events(now)
+        self._hand_over = self._exchange.mark(now), now + seconds
+        self._transmit()
+        self._answer_hand_over(now)
+
+    def _answer_hand_over(self, now: float) -> None:
+        """Answer when all peers have what was sent before the hand-over, or when its time is over."""
+        if self._hand_over is None:
+            return
+        marks, until = self._hand_over
+        behind = self._exchange.behind(marks, now)
+        if not behind or now >= until:
+            self._hand_over = None
+            self._tell(HandedOver(tuple(behind)))
 
     def _reconfigure(self, settings: ConnectionSync) -> None:
         """Use other settings. Peers see another session, and ask for the whole table."""
@@ -252,8 +275,11 @@ class SyncProcess:
             overrun=self._overrun,
             error=self._error,
         )
+        self._tell(report)
+
+    def _tell(self, message: SyncReport | HandedOver) -> None:
         with contextlib.suppress(OSError):
-            self._director.send(messages.encode(report), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self._director.send(messages.encode(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 def _exchange(settings: ConnectionSync) -> Exchange:

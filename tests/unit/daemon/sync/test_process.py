@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pointsman.control import messages
-from pointsman.control.sync_messages import SyncReport
+from pointsman.control.sync_messages import HandedOver, HandOver, SyncReport
 from pointsman.daemon.sync.process import PAGE, SyncProcess
 from pointsman.dataplane.interface import Outbox, TakeCounts
 from pointsman.model.config import ConnectionSync, SyncPeer
@@ -79,7 +80,8 @@ class Director:
         last: SyncReport | None = None
         while True:
             try:
-                last = messages.sync_report_decoder.decode(self.channel.recv(65536, socket.MSG_DONTWAIT))
+                message = messages.sync_report_decoder.decode(self.channel.recv(65536, socket.MSG_DONTWAIT))
+                last = message if isinstance(message, SyncReport) else last
             except BlockingIOError:
                 break
         assert last is not None
@@ -152,6 +154,26 @@ def test_tables_that_are_not_there_yet_are_opened_later(pair: tuple[Director, Di
     assert "no director's tables" in pair[0].report().error
     turn_until(pair, lambda: pair[0].tables.sync)
     assert not pair[0].process._error
+
+
+def test_a_hand_over_is_answered_when_the_peer_has_everything(pair: tuple[Director, Director]) -> None:
+    first, second = pair
+    turn_until(pair, lambda: bool(first.process._exchange.peers["127.0.0.1"].joined))
+    first.tables.ring.waiting = [record(7)]
+    first.channel.send(messages.encode(HandOver(5.0)))
+    first.process._on_order()
+    answers: list[HandedOver] = []
+
+    def answered() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            message = messages.sync_report_decoder.decode(first.channel.recv(65536, socket.MSG_DONTWAIT))
+            if isinstance(message, HandedOver):
+                answers.append(message)
+        return bool(answers)
+
+    turn_until(pair, answered)
+    assert second.tables.live == [record(7)]
+    assert answers == [HandedOver(())]
 
 
 def test_another_key_is_counted(pair: tuple[Director, Director]) -> None:
