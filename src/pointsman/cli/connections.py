@@ -16,13 +16,21 @@ from typing import BinaryIO
 import click
 import msgspec
 
+from pointsman.cli.ipvsadm import ask_director
+from pointsman.cli.realserver.serve import read_secret
 from pointsman.cli.wording import fail, said
+from pointsman.control.client import ControlError, ProtocolError
+from pointsman.control.messages import TableReply, TableRequest
 from pointsman.control.paths import pin_directory
+from pointsman.daemon.sync.real_servers import ask_all, targets_of
 from pointsman.dataplane.interface import DataPlaneError, RecordExchange, TakeCounts
 from pointsman.dataplane.xdp.kernel.abi import read_object
 from pointsman.dataplane.xdp.records.exchange import Lane, OpenExchange
 from pointsman.model.address import Address, format_endpoint
 from pointsman.packets.record import RECORD_SIZE, RECORD_VERSION, Record, RecordFlag, decode
+from pointsman.realserver.facts import SetupError
+from pointsman.realserver.serve import PORT
+from pointsman.sync.ask import key_of
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 HEADER = b"pointsman connections %d\n" % RECORD_VERSION
@@ -271,6 +279,57 @@ def import_file(file: Path) -> None:
                 _tell(counts)
                 fail(f"{file} ends within a record")
     _tell(counts)
+
+
+@connections.command(short_help="Ask the real servers for their connections.")
+@click.option(
+    "--key-file",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The key file of `pointsman realserver watch --serve`.",
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=PORT, show_default=True, help="Their TCP port."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 60),
+    default=1.0,
+    show_default=True,
+    help="Wait for so long at most.",
+)
+def ask(key_file: Path, port: int, seconds: float) -> None:
+    """Ask all real servers which connections they hold, and take those that are not known here.
+
+    They must run `pointsman realserver watch --serve`. What this director carries stays as it is.
+
+    \b
+    Exit codes:
+      0  all real servers have answered
+      1  some have not
+    """
+    try:
+        key = key_of(read_secret(key_file))
+        table = ask_director(TableRequest())
+    except (SetupError, ControlError, ProtocolError) as error:
+        fail(str(error))
+    if not isinstance(table, TableReply):
+        fail("the director does not tell its services")
+    questions = targets_of((entry.service.key, entry.servers) for entry in table.table)
+    counts = TakeCounts()
+    with open_exchange() as exchange:
+
+        def take(records: bytes) -> None:
+            nonlocal counts
+            counts += exchange.take(records)
+
+        answers = ask_all(questions, key, port, seconds, take)
+    for server, answer in answers.items():
+        click.echo(f"{server}: " + (answer if isinstance(answer, str) else f"{answer} connections"))
+    _tell(counts)
+    if any(isinstance(answer, str) for answer in answers.values()):
+        raise SystemExit(1)
 
 
 def _tell(counts: TakeCounts) -> None:

@@ -81,7 +81,7 @@ def start_server(options: Serving, tell: Callable[[str], None]) -> None:
         return
     if options.key_file is None:
         raise click.UsageError("--serve needs --key-file: the key_file of connection_sync on the directors")
-    secret = _read(options.key_file)
+    secret = read_secret(options.key_file)
     try:
         server = ConnectionServer(key_of(secret), options.directors, tell, options.port, options.everywhere)
     except OSError as error:
@@ -90,7 +90,7 @@ def start_server(options: Serving, tell: Callable[[str], None]) -> None:
     tell(f"telling directors of connections, TCP port {server.port}")
 
 
-def _read(path: Path) -> bytes:
+def read_secret(path: Path) -> bytes:
     """Return the secret. Raises SetupError if there is none that can be used."""
     try:
         with path.open("rb") as file:
