@@ -3,27 +3,27 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import click
 import msgspec
-from rich.console import Console
-from rich.text import Text
 
-from pointsman.cli.live_screen import UNLIMITED, LiveScreen
-from pointsman.cli.status_screen import screen
+from pointsman.cli.screens.coloured_lines import Line, coloured, plain, wants_colour
+from pointsman.cli.screens.live_screen import UNLIMITED, LiveScreen
+from pointsman.cli.screens.status_screen import screen
 from pointsman.cli.wording import complain, said
 from pointsman.control.client import ControlError, DirectorNotRunning, ProtocolError, request
-from pointsman.control.messages import ErrorReply, StatusReply, StatusRequest, TableReply, TableRequest
+from pointsman.control.messages import ErrorReply, StatusReply, StatusRequest, TableRequest, encoder
 from pointsman.control.paths import control_socket, pin_directory
 from pointsman.control.pinned import pinned_plane, read_table
-from pointsman.control.status import ServerStatus, Status
+from pointsman.control.status import Status
 from pointsman.control.status_verdict import find_wrong
 from pointsman.dataplane.xdp.kernel.pins import map_directories
-from pointsman.model.traffic import Counters, ServerCounters
 from pointsman.net.neighbour_table import kernel_entries, kernel_limit
 
 EXIT_WRONG = 1
@@ -32,6 +32,8 @@ EXIT_NOT_RUNNING = 3
 """No director runs here, as with `systemctl status`."""
 EXIT_UNKNOWN = 4
 """The director cannot be asked, as with `systemctl status`."""
+LINES_AT_ONCE = 500
+"""Lines that are written with one system call."""
 
 
 @click.command()
@@ -76,68 +78,47 @@ def status(as_json: bool, watch: float | None) -> None:
         sys.exit(EXIT_UNKNOWN)
     wrong = find_wrong(state)
     if as_json:
-        click.echo(json.dumps(state.document() | {"wrong": wrong}, indent=2))
+        click.echo(_document(state, wrong))
         return
-    console = Console(highlight=False, soft_wrap=True, emoji=False)
-    is_narrow = console.is_terminal or "COLUMNS" in os.environ
-    for line in screen(state, wrong, console.width if is_narrow else UNLIMITED):
-        console.print(line)
+    is_narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    _print(screen(state, wrong, shutil.get_terminal_size().columns if is_narrow else UNLIMITED))
     sys.exit(EXIT_WRONG if wrong else 0)
 
 
+def _document(state: Status, wrong: list[str]) -> str:
+    """Return the JSON document, in ASCII: control characters above it could trick a terminal."""
+    encoded = encoder.encode(state)[:-1] + b',"wrong":' + encoder.encode(wrong) + b"}"
+    document = msgspec.json.format(encoded, indent=2)
+    return document.decode() if document.isascii() else json.dumps(json.loads(document), indent=2)
+
+
+def _print(lines: Iterable[Line]) -> None:
+    """Print lines in blocks: a terminal would get each with a system call."""
+    write = coloured if wants_colour() else plain
+    texts = map(write, lines)
+    while block := list(itertools.islice(texts, LINES_AT_ONCE)):
+        sys.stdout.write("\n".join((*block, "")))
+
+
 def fetch() -> Status:
-    """Return the status, with the counters of connections and tables. Raises ControlError, ProtocolError."""
-    reply = request(StatusRequest(), control_socket())
+    """Return the status, with the numbers of connections. Raises ControlError, ProtocolError."""
+    reply = request(StatusRequest(connections=True), control_socket())
     if isinstance(reply, ErrorReply):
         raise ControlError(reply.error)
     assert isinstance(reply, StatusReply)
-    counted = request(TableRequest(), control_socket())
-    state = reply.status
-    if isinstance(counted, TableReply):
-        state = with_counters(state, counted.counters)
     plane = msgspec.structs.replace(
-        state.data_plane, neighbours=kernel_entries(), neighbour_limit=kernel_limit()
+        reply.status.data_plane, neighbours=kernel_entries(), neighbour_limit=kernel_limit()
     )
-    return msgspec.structs.replace(state, data_plane=plane)
+    return msgspec.structs.replace(reply.status, data_plane=plane)
 
 
-def with_counters(state: Status, counters: Counters) -> Status:
-    """Return the status with the numbers of connections."""
-    counted = {
-        (str(service.key), str(server.key)): server
-        for service in counters.services
-        for server in service.servers
-    }
-    used = counters.connections_over_ipv4()
-    return msgspec.structs.replace(
-        state,
-        data_plane=msgspec.structs.replace(state.data_plane, connections=used),
-        services=tuple(
-            msgspec.structs.replace(
-                service,
-                servers=tuple(
-                    _with_load(server, counted.get((service.service, server.server)))
-                    for server in service.servers
-                ),
-            )
-            for service in state.services
-        ),
-    )
-
-
-def _with_load(server: ServerStatus, counted: ServerCounters | None) -> ServerStatus:
-    if counted is None:
-        return server
-    return msgspec.structs.replace(server, active=counted.active, inactive=counted.inactive)
-
-
-def _watched(width: int) -> Sequence[Text]:
+def _watched(width: int) -> Iterable[Line]:
     """Return the lines of the live screen, also while there is no director."""
     try:
         state = fetch()
     except (ControlError, ProtocolError) as error:
         left = _left_in_force() if isinstance(error, DirectorNotRunning) else ""
-        return [Text(text, "bold red") for text in (str(error), *left.splitlines())]
+        return [[(text, "bold red")] for text in (str(error), *left.splitlines())]
     return screen(state, find_wrong(state), width, wrong_first=True)
 
 

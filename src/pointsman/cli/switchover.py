@@ -79,7 +79,7 @@ def _wait(masters: list[tuple[str, int]]) -> set[str]:
 
 
 def _instances() -> dict[str, InstanceStatus]:
-    reply = request(StatusRequest(), control_socket())
+    reply = request(StatusRequest(services=False), control_socket())
     if isinstance(reply, ErrorReply):
         fail(reply.error)
     assert isinstance(reply, StatusReply)

@@ -21,6 +21,8 @@ def said(error: OSError) -> str:
 
 def visible(text: str, keep: str = "") -> str:
     """Replace control characters, which could trick a terminal; keep the number of characters."""
+    if text.isprintable():
+        return text
     return "".join(
         sign if sign.isprintable() or sign in keep else (" " if sign == "\t" else "\N{REPLACEMENT CHARACTER}")
         for sign in text

@@ -5,11 +5,19 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pointsman.control.framing import ProtocolError, receive_frame, send_frame
-from pointsman.control.messages import Reply, Request, TableReply, decode_reply, encode
+from pointsman.control.messages import (
+    Reply,
+    Request,
+    ServicesReply,
+    StatusReply,
+    TableReply,
+    decode_reply,
+    encode,
+)
 from pointsman.model.decoding import InvalidDataError
 
 __all__ = ["ControlError", "DirectorNotRunning", "ProtocolError", "replies", "request"]
@@ -30,15 +38,23 @@ class DirectorNotRunning(ControlError):  # noqa: N818
 
 
 def request(message: Request, socket_path: Path, timeout: float = 10.0) -> Reply:
-    """Send one request and return the reply, which may be an ErrorReply. See `replies`."""
-    first, *rest = replies(message, socket_path, timeout)
-    if isinstance(first, TableReply) and rest:
-        return first.followed_by([part for part in rest if isinstance(part, TableReply)])
-    return first
+    """Send one request and return the whole reply, which may be an ErrorReply. See `replies`."""
+    return joined(replies(message, socket_path, timeout))
+
+
+def joined(parts: Iterable[Reply]) -> Reply:
+    """Return the messages of a reply as one."""
+    *others, last = parts
+    if isinstance(last, StatusReply) and others:
+        return last.preceded_by(part for part in others if isinstance(part, ServicesReply))
+    if isinstance(last, TableReply) and others:
+        first, *rest = (part for part in (*others, last) if isinstance(part, TableReply))
+        return first.followed_by(rest)
+    return last
 
 
 def replies(message: Request, socket_path: Path, timeout: float = 10.0) -> Iterator[Reply]:
-    """Send one request and yield the messages of the reply: several of a long table, else one.
+    """Send one request and yield the messages of the reply: several of a long table or status, else one.
 
     `timeout`: seconds for the request, and again for each message. Raises DirectorNotRunning, ControlError,
     and ProtocolError if an answer is not a reply.
@@ -60,9 +76,14 @@ def replies(message: Request, socket_path: Path, timeout: float = 10.0) -> Itera
                 answer = receive_frame(connection, timeout)
             reply = _decode(answer, socket_path)
             yield reply
-            if not (isinstance(reply, TableReply) and reply.more):
+            if not _is_followed(reply):
                 return
     raise ProtocolError(f"the answer from {socket_path} does not end")
+
+
+def _is_followed(reply: Reply) -> bool:
+    """True if another message of the same reply follows."""
+    return isinstance(reply, ServicesReply) or (isinstance(reply, TableReply) and reply.more)
 
 
 @contextlib.contextmanager

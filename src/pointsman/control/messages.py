@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, TypeVar, cast
 
 import msgspec
 
-from pointsman.control.status import Status
+from pointsman.control.status import ServiceStatus, Status
 from pointsman.control.sync_messages import HandedOver, HandOver, SyncReport
 from pointsman.model.address import Address, Network
 from pointsman.model.config import Config
@@ -27,6 +28,8 @@ from pointsman.model.traffic import Connection, Counters
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes. A longer message closes the connection."""
+MAX_SHARED_ADDRESSES = 8192
+"""More than one page of a table has. A page has each address twice: in the table and in the counters."""
 
 
 # vrrp -> director
@@ -194,6 +197,11 @@ class TellServers(msgspec.Struct, frozen=True, tag=True):
 class StatusRequest(msgspec.Struct, frozen=True, tag=True):
     """Request for the status."""
 
+    services: bool = True
+    """False: without services."""
+    connections: bool = False
+    """True: with the numbers of connections of services and real servers."""
+
 
 class TableRequest(msgspec.Struct, frozen=True, tag=True):
     """Request for the table and its counters."""
@@ -258,10 +266,21 @@ class OverrideRequest(msgspec.Struct, frozen=True, tag=True):
 # director -> client
 
 
+class ServicesReply(msgspec.Struct, frozen=True, tag=True):
+    """Services of a status: another part of the reply follows."""
+
+    services: tuple[ServiceStatus, ...]
+
+
 class StatusReply(msgspec.Struct, frozen=True, tag=True):
-    """The status of the director."""
+    """The status of the director, in the last message of the reply. Its services come before it."""
 
     status: Status
+
+    def preceded_by(self, parts: Iterable[ServicesReply]) -> StatusReply:
+        """Return the whole reply from its last message and those before it."""
+        services = (*chain.from_iterable(part.services for part in parts), *self.status.services)
+        return StatusReply(msgspec.structs.replace(self.status, services=services))
 
 
 class TableReply(msgspec.Struct, frozen=True, tag=True):
@@ -352,16 +371,34 @@ CheckerOrder = Resync | NewConfiguration | CheckNow | RunProgram | TellServers
 SupervisorMessage = Ready | NewConfiguration
 """From the director to the supervisor."""
 Pages = tuple[bytes, ...]
-"""The messages of a TableReply, encoded."""
-Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | ErrorReply | OverrideReply
+"""The messages of a long reply, encoded."""
+Reply = (
+    ServicesReply
+    | StatusReply
+    | TableReply
+    | ApplyReply
+    | ReloadReply
+    | SwitchoverReply
+    | ErrorReply
+    | OverrideReply
+)
 
 
 def _decode_custom(kind: Any, value: object) -> object:
     if kind is Address and isinstance(value, str):
-        return ipaddress.ip_address(value)
+        return _address(value)
     if kind is Network and isinstance(value, str):
         return ipaddress.ip_network(value)
     raise TypeError(f"cannot decode {kind!r}")
+
+
+@functools.lru_cache(MAX_SHARED_ADDRESSES)
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an address, the same object for the same text: parsing takes long. Raises ValueError."""
+    try:
+        return ipaddress.IPv4Address(socket.inet_pton(socket.AF_INET, text))  # a quarter of ip_address
+    except (OSError, ValueError):
+        return ipaddress.ip_address(text)
 
 
 encoder = msgspec.json.Encoder(enc_hook=str)

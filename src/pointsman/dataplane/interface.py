@@ -167,6 +167,9 @@ class DataPlane(Protocol):
     def service_counters(self) -> Iterator[ServiceCounters]:
         """Yield the counters of each service in force. The table may change meanwhile."""
 
+    def connection_counts(self, key: ServiceKey) -> Mapping[ServerKey, tuple[int, int]]:
+        """Return the active and the inactive connections of each real server in force of a service."""
+
     def counters_of(self, key: ServiceKey) -> ServiceCounters | None:
         """Return the counters of one service, or None. Costs what one service costs."""
 

@@ -132,6 +132,10 @@ class MemoryDataPlane:
         for entry in self._entries.values():
             yield self._service_counters(entry)
 
+    def connection_counts(self, key: ServiceKey) -> dict[ServerKey, tuple[int, int]]:
+        counted = self.counters_of(key)
+        return {each.key: (each.active, each.inactive) for each in counted.servers} if counted else {}
+
     def counters_of(self, key: ServiceKey) -> ServiceCounters | None:
         entry = self._entries.get(key)
         return self._service_counters(entry) if entry else None

@@ -77,7 +77,7 @@ class _Table:
         return {}
 
     def _read_exits(self) -> dict[str, int]:
-        reply = request(StatusRequest(), paths.control_socket())
+        reply = request(StatusRequest(services=False), paths.control_socket())
         return reply.status.exits if isinstance(reply, StatusReply) else {}
 
     def _read(self) -> list[Decision]:

@@ -29,8 +29,8 @@ def test_it_imports_nothing_of_the_director(verb: str) -> None:
     assert not DIRECTOR_ONLY & modules_after(f"pointsman.cli.main, {VERBS[verb][0]}")
 
 
-@pytest.mark.parametrize("verb", ["ipvsadm", "drain"])
-def test_a_verb_without_a_screen_imports_no_rich(verb: str) -> None:
+@pytest.mark.parametrize("verb", ["status", "ipvsadm", "drain"])
+def test_a_verb_without_tables_imports_no_rich(verb: str) -> None:
     assert "rich" not in modules_after(f"pointsman.cli.main, {VERBS[verb][0]}")
 
 

@@ -19,8 +19,8 @@ import pytest
 from click.testing import CliRunner
 
 from pointsman.cli import status as verb
-from pointsman.cli.live_screen import ENTER, HOME, LEAVE, LiveScreen
 from pointsman.cli.main import main
+from pointsman.cli.screens.live_screen import ENTER, HOME, LEAVE, LiveScreen
 from pointsman.control.client import DirectorNotRunning
 from pointsman.control.status import (
     ConfigurationStatus,

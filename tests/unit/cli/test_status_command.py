@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import json
 from ipaddress import ip_address
 from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
-from pointsman.cli.status import with_counters
-from pointsman.cli.status_screen import screen
+from pointsman.cli import status as verb
+from pointsman.cli.main import main
+from pointsman.cli.screens.coloured_lines import plain
+from pointsman.cli.screens.status_screen import screen
 from pointsman.control.status import (
     AdvertStatus,
     AttachmentStatus,
@@ -24,8 +28,6 @@ from pointsman.control.status import (
     Status,
 )
 from pointsman.control.status_verdict import find_wrong
-from pointsman.model.service import ServerKey, ServiceKey, Transport
-from pointsman.model.traffic import Counters, ServerCounters, ServiceCounters
 
 SERVER = ServerStatus(server="10.0.0.20:80", weight=1, up=None, reason="")
 SERVICE = ServiceStatus(service="TCP 10.0.0.1:80", scheduler="rr", managed=True, servers=(SERVER,))
@@ -55,7 +57,7 @@ def state_of(**changes: Any) -> Status:
 
 def shown(width: int = 200, **changes: Any) -> str:
     state = state_of(**changes)
-    return "\n".join(line.plain for line in screen(state, find_wrong(state), width))
+    return "\n".join(plain(line) for line in screen(state, find_wrong(state), width))
 
 
 def wrong(**changes: Any) -> list[str]:
@@ -204,9 +206,9 @@ def test_green_is_only_what_serves() -> None:
     def style(server: ServerStatus) -> str:
         state = state_of(services=(replace(SERVICE, servers=(server,)),))
         for line in screen(state, [], 200):
-            for span in line.spans:
-                if line.plain[span.start : span.end].strip() in ("up", "DOWN", "UNKNOWN"):
-                    return str(span.style)
+            for text, name in line:
+                if text.strip() in ("up", "DOWN", "UNKNOWN"):
+                    return name
         raise AssertionError("no state is shown")
 
     assert style(UP) == "green"
@@ -231,26 +233,20 @@ def test_green_is_only_what_serves() -> None:
 def test_the_colour_of_an_instance_is_that_of_the_verdict(changes: dict[str, Any], expected: str) -> None:
     instance = replace(MASTER, **changes)
     (line,) = [
-        line for line in screen(state_of(instances=(instance,)), [], 200) if line.plain.startswith("VRRP")
+        line for line in screen(state_of(instances=(instance,)), [], 200) if plain(line).startswith("VRRP")
     ]
-    spans = {line.plain[span.start : span.end]: str(span.style) for span in line.spans}
-    assert spans[instance.state] == expected
+    assert dict(line)[instance.state] == expected
     assert (expected == "bold red") == bool(find_wrong(state_of(instances=(instance,))))
 
 
 def test_connections_are_counted_for_each_server_and_in_total() -> None:
-    key = ServiceKey.of(Transport.TCP, ip_address("10.0.0.1"), 80)
-    counted = ServerCounters(ServerKey(ip_address("10.0.0.20"), 80), active=3, inactive=1)
-    plane = DataPlaneStatus(name="xdp", connection_limit=400)
-    state = with_counters(
-        state_of(services=(replace(SERVICE, servers=(UP, DOWN)),), data_plane=plane),
-        Counters((ServiceCounters(key, servers=(counted,)),)),
-    )
-    lines = [line.plain for line in screen(state, [], 200)]
+    servers = (replace(UP, active=3, inactive=1), DOWN)
+    plane = DataPlaneStatus(name="xdp", connection_limit=400, connections=4)
+    state = state_of(services=(replace(SERVICE, servers=servers),), data_plane=plane)
+    lines = [plain(line) for line in screen(state, [], 200)]
     assert "  data plane xdp  connections: 3 active, 1 inactive  table 4 of 400 (1 %)" in lines
     assert "TCP 10.0.0.1:80 rr  3 active, 1 inactive" in lines
     assert "  -> 10.0.0.20:80  up         weight 1  3 active, 1 inactive  52:54:00:ba:3d:b9 eth8" in lines
-    assert state.services[0].servers[1].active is None
 
 
 LONG = "a_name_that_somebody_gave_to_this_instance_of_the_virtual_router_protocol"
@@ -302,7 +298,7 @@ def test_no_line_is_longer_than_the_terminal(width: int) -> None:
         services=(service,) * 200,
         problems=("the table differs from the configuration: server " + service.service,),
     )
-    lines = [line.plain for line in screen(state, find_wrong(state), width)]
+    lines = [plain(line) for line in screen(state, find_wrong(state), width)]
     assert len(lines) > 600 and max(map(len, lines)) <= width
     assert not [line for line in lines if line != line.rstrip()]
     assert any(server.by_hand in line for line in lines)
@@ -311,10 +307,21 @@ def test_no_line_is_longer_than_the_terminal(width: int) -> None:
 def test_what_is_wrong_comes_first_on_a_screen_that_shows_only_the_beginning() -> None:
     broken = replace(SERVICE, service="TCP 10.0.0.9:80", servers=(DOWN,))
     state = state_of(services=(replace(SERVICE, servers=(UP,)), broken))
-    lines = [line.plain for line in screen(state, find_wrong(state), 200, wrong_first=True)]
+    lines = [plain(line) for line in screen(state, find_wrong(state), 200, wrong_first=True)]
     assert lines[0] == "lb-01: 2 things are wrong" and lines[1].startswith("! 1 service of 2")
     assert [line.split()[1] for line in lines if line.startswith("TCP")] == ["10.0.0.9:80", "10.0.0.1:80"]
 
 
 def test_control_characters_of_a_real_server_do_not_reach_the_terminal() -> None:
     assert "\x1b" not in shown(services=(replace(SERVICE, servers=(replace(DOWN, reason="\x1b[2Jhi"),)),))
+
+
+def test_the_document_is_ascii_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    for reason in ("plain", "\x9b2Jhi caf\xe9"):
+        state = state_of(services=(replace(SERVICE, servers=(replace(DOWN, reason=reason),)),))
+        monkeypatch.setattr(verb, "fetch", lambda state=state: state)
+        outcome = CliRunner().invoke(main, ["status", "--json"])
+        assert outcome.output.isascii() and outcome.exit_code == 0
+        document = state.document() | {"wrong": find_wrong(state)}
+        assert json.loads(outcome.output) == json.loads(json.dumps(document))
+        assert outcome.output == json.dumps(json.loads(outcome.output), indent=2) + "\n"

@@ -6,7 +6,10 @@ from __future__ import annotations
 import json
 from ipaddress import ip_address
 
-from pointsman.control.messages import StatusReply, decode_reply, encode
+import msgspec
+
+from pointsman.control.client import joined
+from pointsman.control.messages import ServicesReply, StatusReply, decode_reply, encode
 from pointsman.control.status import (
     AddressStatus,
     AdvertStatus,
@@ -148,3 +151,11 @@ def test_the_document_has_the_names_and_the_order_that_it_always_had() -> None:
 
 def test_a_status_survives_the_control_socket() -> None:
     assert decode_reply(encode(StatusReply(STATUS))) == StatusReply(STATUS)
+
+
+def test_a_status_in_several_messages_is_that_in_one() -> None:
+    services = [msgspec.structs.replace(STATUS.services[0], service=f"FWM {number}") for number in range(5)]
+    whole = StatusReply(msgspec.structs.replace(STATUS, services=tuple(services)))
+    pages = ServicesReply(tuple(services[:2])), ServicesReply(tuple(services[2:]))
+    last = StatusReply(msgspec.structs.replace(STATUS, services=()))
+    assert joined(decode_reply(encode(part)) for part in (*pages, last)) == whole

@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.lvs.ipvsadm import order
-from pointsman.lvs.ipvsadm.order import sort_servers, sort_services
+from pointsman.lvs.ipvsadm.order import sort_services
 from pointsman.model.service import RealServer, ServerKey, ServiceEntry, ServiceKey, Transport, VirtualService
+
+
+def sort_servers(servers: list[RealServer]) -> list[RealServer]:
+    return order.sort_servers(servers, lambda server: server.key)
 
 
 def servers(*hosts: str) -> list[RealServer]:
@@ -62,4 +66,6 @@ def test_a_sort_by_ranks_is_the_sort_by_comparisons(keys: list[ServiceKey]) -> N
     compared = order._merge_sort(keys, order._compare_services)
     assert sort_services(keys, lambda key: key) == compared
     servers = [RealServer(key=ServerKey(key.address, key.port)) for key in keys if key.address]
-    assert sort_servers(servers) == order._merge_sort(servers, order._compare_servers)
+    assert sort_servers(servers) == order._merge_sort(
+        servers, lambda one, other: order._compare_servers(one.key, other.key)
+    )

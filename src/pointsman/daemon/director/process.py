@@ -16,8 +16,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from pointsman.control import messages
 from pointsman.control.paths import control_socket, run_directory
 from pointsman.control.server import ControlServer
@@ -41,7 +39,7 @@ from pointsman.daemon.director.take_over import take_over
 from pointsman.daemon.director.vrrp_states import VrrpStates
 from pointsman.daemon.runtime.channels import Channels, Inbox, ask_again, inboxes, receivers
 from pointsman.daemon.runtime.config_history import ConfigHistory
-from pointsman.daemon.runtime.slices import encode_in_slices, in_slices
+from pointsman.daemon.runtime.slices import in_slices
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
 from pointsman.health.unanswered import unanswered_problems
@@ -277,7 +275,7 @@ class Director:
         try:
             match request:
                 case messages.StatusRequest():
-                    return await self._status()
+                    return await self._status(request)
                 case messages.TableRequest():
                     return await table_reply(self._plane, self._estimator, request)
                 case messages.SwitchoverRequest():
@@ -349,12 +347,18 @@ class Director:
         self._reloader.on_refused(request.problems)
         return messages.ReloadReply((), self._reloader.number)
 
-    async def _status(self) -> messages.Reply:
-        """Return the status. The services are encoded already."""
+    async def _status(self, request: messages.StatusRequest) -> messages.Pages:
+        """Return the status, encoded, with the services in pages of about a slice of work."""
         table, now = self._plane.read(), time.monotonic()
         silences = self._heartbeats.silences(self._config, now)
-        described = self._table_sync.describe(table, self._next_hops.texts(), now)
-        services = await encode_in_slices(unknown_services(described, silences, self._config))
+        counts = status_report.ConnectionCounts(self._plane) if request.connections else None
+        described = self._table_sync.describe(table, self._next_hops.texts(), now, counts)
+        listed = unknown_services(described, silences, self._config) if request.services else ()
+        pages = [
+            messages.encode(messages.ServicesReply(tuple(piece)))
+            async for piece in in_slices(listed)
+            if piece
+        ]
         differences = [
             each async for piece in in_slices(self._table_sync.differences(table)) for each in piece
         ]
@@ -362,7 +366,7 @@ class Director:
         status = Status(
             router_id=self._config.router_id,
             uptime=now - self._started,
-            data_plane=status_report.data_plane(self._plane.capabilities()),
+            data_plane=status_report.data_plane(self._plane.capabilities(), counts),
             configuration=self._reloader.describe(
                 now, self._origin.get("file"), self._origin.get("config_id")
             ),
@@ -381,8 +385,7 @@ class Director:
                 *(self._mail.problems() if self._mail else ()),
             ),
         )
-        status = msgspec.structs.replace(status, services=services)
-        return messages.StatusReply(without_unknown(status, silences))
+        return (*pages, messages.encode(messages.StatusReply(without_unknown(status, silences))))
 
 
 def run(

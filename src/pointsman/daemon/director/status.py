@@ -21,19 +21,37 @@ from pointsman.control.status import (
     SessionStatus,
 )
 from pointsman.daemon.director.check_results import CheckResults
-from pointsman.dataplane.interface import Capabilities
+from pointsman.dataplane.interface import Capabilities, DataPlane
 from pointsman.lvs.overrides import MemberKey, OverrideBook
 from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
 from pointsman.model.next_hop import NextHop
-from pointsman.model.service import Forwarding, ServiceEntry, ServiceKey, ServiceTable
+from pointsman.model.service import Forwarding, ServerKey, ServiceEntry, ServiceKey, ServiceTable
 from pointsman.model.wording import duration
 from pointsman.net.links import Link, links
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.vrrp.admission import ip_protocol
 
+NOT_COUNTED = (None, None)
 
-def data_plane(capabilities: Capabilities) -> DataPlaneStatus:
+
+class ConnectionCounts:
+    """The connections of real servers, and the sum over those that were asked for."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        self.over_ipv4 = 0
+        """IPv6 has a connection table of its own."""
+
+    def of(self, key: ServiceKey) -> Mapping[ServerKey, tuple[int, int]]:
+        """Return the active and the inactive connections of each real server of a service."""
+        found = self._plane.connection_counts(key)
+        if not key.ipv6:
+            self.over_ipv4 += sum(map(sum, found.values()))
+        return found
+
+
+def data_plane(capabilities: Capabilities, counts: ConnectionCounts | None = None) -> DataPlaneStatus:
     """Return the data plane, and for each interface the cause why no packet can arrive."""
     try:
         with NetlinkSocket() as netlink:
@@ -52,6 +70,7 @@ def data_plane(capabilities: Capabilities) -> DataPlaneStatus:
         ),
         connection_limit=capabilities.connection_limit,
         interfaces=capabilities.interfaces,
+        connections=counts.over_ipv4 if counts else None,
     )
 
 
@@ -126,6 +145,7 @@ def services(
     overrides: OverrideBook,
     next_hops: Mapping[str, str],
     now: float,
+    counts: ConnectionCounts | None = None,
 ) -> Iterator[ServiceStatus]:
     """Yield the services in the table, and those in `standby`: another director has their address.
 
@@ -146,6 +166,7 @@ def services(
             ]
             for member in members
         }
+        connections = counts.of(key) if counts else {}
         outside = [member.server for member in members if member.server.key not in inside]
         yield ServiceStatus(
             service=str(key),
@@ -165,6 +186,8 @@ def services(
                     reason="; ".join(each.reason for each in health.get(server.key, ()) if not each.up),
                     by_hand=_by_hand(overrides, (key, server.key), now),
                     by_hand_left=overrides.left((key, server.key), now),
+                    active=connections.get(server.key, NOT_COUNTED)[0],
+                    inactive=connections.get(server.key, NOT_COUNTED)[1],
                 )
                 for server in (*entry.servers, *outside)
             ),

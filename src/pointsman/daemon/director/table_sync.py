@@ -325,12 +325,18 @@ class TableSync:
         """Remove the managed services from the table. Raises OSError."""
         self.apply([DeleteService(key) for key in self.managed if self._is_present(key)])
 
-    def describe(self, table: ServiceTable, next_hops: dict[str, str], now: float) -> Iterator[ServiceStatus]:
+    def describe(
+        self,
+        table: ServiceTable,
+        next_hops: dict[str, str],
+        now: float,
+        counts: status_report.ConnectionCounts | None = None,
+    ) -> Iterator[ServiceStatus]:
         """Yield the services for `status`. `next_hops`: by the address of the real server."""
         standby = self._pools.standby(self._is_present)
         pools = self._pools
         return status_report.services(
-            self.index.services, table, standby, pools.results, pools.overrides, next_hops, now
+            self.index.services, table, standby, pools.results, pools.overrides, next_hops, now, counts
         )
 
 

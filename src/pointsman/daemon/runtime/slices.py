@@ -8,10 +8,6 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from typing import TypeVar
 
-import msgspec
-
-from pointsman.control.messages import encoder
-
 SLICE = 0.01
 """Seconds of work after which the event loop has a turn."""
 
@@ -33,9 +29,3 @@ async def in_slices(items: Iterable[_Item], seconds: float = SLICE) -> AsyncIter
             await asyncio.sleep(0)
             began = time.monotonic()
     yield piece
-
-
-async def encode_in_slices(items: Iterable[object]) -> msgspec.Raw:
-    """Return a JSON list of all items, for a field of a message that is encoded later."""
-    pieces = [encoder.encode(piece)[1:-1] async for piece in in_slices(items) if piece]
-    return msgspec.Raw(b"[" + b",".join(pieces) + b"]")

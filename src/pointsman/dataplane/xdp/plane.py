@@ -323,6 +323,9 @@ class XdpDataPlane:
     def changed_counters(self) -> Iterator[Sequence[ServiceCounters]]:
         return counters.changed_counters(self.tables, self.store, self._watch)
 
+    def connection_counts(self, key: ServiceKey) -> Mapping[ServerKey, tuple[int, int]]:
+        return self.store.connection_counts(key)
+
     def counters_of(self, key: ServiceKey) -> ServiceCounters | None:
         return counters.counters_of(self.tables, self.store, key)
 

@@ -132,6 +132,14 @@ class Servers:
                 found[keys[dest.service], self.key(index)] = signs
         return found
 
+    def connection_counts(self, service: int) -> dict[ServerKey, tuple[int, int]]:
+        """Return the active and the inactive connections of each server in force of a service."""
+        return {
+            self._keys[index]: (held & 0xFFFFFFFF, held >> 32)
+            for index in self._lists.members(service)
+            for held in (self._tables.loads[index].held,)
+        }
+
     def add_service(self, service: int) -> None:
         """Note a new service, which has no servers."""
         self._by_service[service] = {}

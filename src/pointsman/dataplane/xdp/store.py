@@ -197,6 +197,10 @@ class Store:
             return {}
         return self.servers.passive_counters({entry.service: key for key, entry in self.entries()})
 
+    def connection_counts(self, key: ServiceKey) -> dict[ServerKey, tuple[int, int]]:
+        """Return the active and the inactive connections of each server in force of a service."""
+        return self.servers.connection_counts(self.index(key)) if key in self._in_force else {}
+
     def unanswered(self) -> dict[tuple[ServiceKey, ServerKey], Unanswered]:
         """Return what real servers in force left unanswered."""
         return self.servers.unanswered({entry.service: key for key, entry in self.entries()})

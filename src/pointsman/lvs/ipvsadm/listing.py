@@ -17,6 +17,7 @@ from pointsman.model.address import Address
 from pointsman.model.service import (
     Forwarding,
     RealServer,
+    ServerKey,
     ServiceEntry,
     ServiceKey,
     ServiceTable,
@@ -101,17 +102,38 @@ def service_texts(
     For View.RATE, `counters` hold rates per second. Without `sort` the newest real servers come first, as in
     the kernel's lists.
     """
-    counts = counters.by_service()
-    for entry in table:
+    for entry, counted in _with_counters(table, counters):
         key = entry.service.key
-        counted = counts.get(key, ServiceCounters(key))
-        by_server = {server.key: server for server in counted.servers}
         lines = [_service_line(entry.service, counted.traffic, view, names, exact)]
-        for server in _servers(entry, sort):
-            found = by_server.get(server.key) or ServerCounters(server.key)
+        newest_first = _servers_with_counters(entry, counted)[::-1]
+        pairs = sort_servers(newest_first, _key_of_pair) if sort else newest_first
+        for server, found in pairs:
             name = _server_name(server, key.transport, names)
             lines.append(_server_line(server, found, name, view, exact))
         yield key, "".join(lines)
+
+
+def _with_counters(table: ServiceTable, counters: Counters) -> Iterator[tuple[ServiceEntry, ServiceCounters]]:
+    """Yield each service with its counters. A director gives both in one order."""
+    if [entry.service.key for entry in table] == [counted.key for counted in counters.services]:
+        yield from zip(table, counters.services, strict=True)
+        return
+    counts = counters.by_service()
+    for entry in table:
+        yield entry, counts.get(entry.service.key, ServiceCounters(entry.service.key))
+
+
+def _servers_with_counters(
+    entry: ServiceEntry, counted: ServiceCounters
+) -> list[tuple[RealServer, ServerCounters]]:
+    if [server.key for server in entry.servers] == [server.key for server in counted.servers]:
+        return list(zip(entry.servers, counted.servers, strict=True))
+    known = {server.key: server for server in counted.servers}
+    return [(each, known.get(each.key) or ServerCounters(each.key)) for each in entry.servers]
+
+
+def _key_of_pair(pair: tuple[RealServer, ServerCounters]) -> ServerKey:
+    return pair[0].key
 
 
 def rule_texts(table: ServiceTable, names: Names | None = None) -> Iterator[Text]:
@@ -143,11 +165,6 @@ def connections(entries: Iterable[Connection], names: Names | None = None, engin
 def timeouts(tcp: int, tcp_fin: int, udp: int) -> str:
     """Format the timeouts in seconds (-L --timeout)."""
     return f"Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}\n"
-
-
-def _servers(entry: ServiceEntry, sort: bool) -> list[RealServer]:
-    newest_first = list(reversed(entry.servers))
-    return sort_servers(newest_first) if sort else newest_first
 
 
 def _service_line(
@@ -206,7 +223,7 @@ def _rules(entry: ServiceEntry, names: Names | None) -> Iterator[str]:
     rule += " -o" if service.one_packet else ""
     flags = _flags(service)
     yield rule + (f" -b {flags}" if flags else "") + "\n"
-    for server in _servers(entry, sort=True):
+    for server in sort_servers(list(entry.servers[::-1]), lambda server: server.key):
         place = _place(server.key.address, server.key.port, key.transport, names)
         method = METHOD_OPTION[server.forwarding]
         yield f"-a {where} -r {place} {method} -w {server.weight}{_tunnel_options(server)}\n"

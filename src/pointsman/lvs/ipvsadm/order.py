@@ -8,30 +8,31 @@ the merge sort of glibc's qsort(3) (before 2.37).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 from pointsman.model.address import Address
-from pointsman.model.service import RealServer, ServiceKey
+from pointsman.model.service import ServerKey, ServiceKey
 
 Item = TypeVar("Item")
 
 
 def sort_services(items: list[Item], key_of: Callable[[Item], ServiceKey]) -> list[Item]:
     """Sort services by family, transport, address and port, with firewall marks last."""
-    keys = [key_of(item) for item in items]
-    marks = [key.fwmark for key in keys]
-    if _is_line(marks) and _is_line([int(key.address) for key in keys if key.address and not key.ipv6]):
-        return sorted(items, key=lambda item: _rank(key_of(item)))
+    ranks = [_rank(key_of(item)) for item in items]
+    if _is_line([rank.fwmark for rank in ranks]) and _is_line(
+        [rank.address for rank in ranks if rank.version == 4]
+    ):
+        return _by_rank(items, ranks)
     return _merge_sort(items, lambda one, other: _compare_services(key_of(one), key_of(other)))
 
 
-def sort_servers(servers: list[RealServer]) -> list[RealServer]:
-    """Sort by family, address and port."""
-    addresses = [server.key.address for server in servers]
-    if _is_line([int(address) for address in addresses if address.version == 4]):
-        return sorted(servers, key=lambda server: _rank_of_place(server.key.address, server.key.port))
-    return _merge_sort(servers, _compare_servers)
+def sort_servers(items: list[Item], key_of: Callable[[Item], ServerKey]) -> list[Item]:
+    """Sort real servers by family, address and port."""
+    ranks = [_rank_of_place(key.address, key.port) for key in map(key_of, items)]
+    if _is_line([address for version, address, _ in ranks if version == 4]):
+        return _by_rank(items, ranks)
+    return _merge_sort(items, lambda one, other: _compare_servers(key_of(one), key_of(other)))
 
 
 def _is_line(numbers: list[int]) -> bool:
@@ -39,9 +40,22 @@ def _is_line(numbers: list[int]) -> bool:
     return not numbers or max(numbers) - min(numbers) < 2**31
 
 
-def _rank(key: ServiceKey) -> tuple[int, ...]:
+def _by_rank(items: list[Item], ranks: Sequence[tuple[int, ...]]) -> list[Item]:
+    return [items[index] for index in sorted(range(len(items)), key=ranks.__getitem__)]
+
+
+class _Rank(NamedTuple):
+    fwmark: int
+    ipv6: bool
+    transport: int
+    version: int
+    address: int
+    port: int
+
+
+def _rank(key: ServiceKey) -> _Rank:
     place = _rank_of_place(key.address, key.port) if key.address is not None else (0, 0, 0)
-    return (key.fwmark, key.ipv6, key.transport or 0, *place)
+    return _Rank(key.fwmark, key.ipv6, key.transport or 0, *place)
 
 
 def _rank_of_place(address: Address, port: int) -> tuple[int, int, int]:
@@ -73,8 +87,7 @@ def _compare_services(a: ServiceKey, b: ServiceKey) -> int:
     return _compare_addresses(a.address, b.address) or a.port - b.port
 
 
-def _compare_servers(one: RealServer, other: RealServer) -> int:
-    a, b = one.key, other.key
+def _compare_servers(a: ServerKey, b: ServerKey) -> int:
     return (
         a.address.version - b.address.version or _compare_addresses(a.address, b.address) or a.port - b.port
     )

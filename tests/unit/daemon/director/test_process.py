@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pointsman.conf.load import load_text
+from pointsman.control.client import joined
 from pointsman.control.messages import (
     AdvertsDropped,
     ApplyRequest,
@@ -41,9 +42,9 @@ from pointsman.daemon.runtime.slices import SLICE
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.health.alerts import Alert
 from pointsman.model.config import Config, Mail
-from pointsman.model.operations import AddService
-from pointsman.model.service import ServerKey, ServiceKey, Transport, VirtualService
-from pointsman.model.traffic import ServiceCounters, Unanswered
+from pointsman.model.operations import AddServer, AddService
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.traffic import ServerCounters, ServiceCounters, Unanswered
 
 TEXT = """
 vrrp_instance A {
@@ -96,7 +97,8 @@ def started(plane: MemoryDataPlane | None = None) -> tuple[Any, Mails]:
 
 def status_of(director: Any) -> Status:
     """The status as a client gets it."""
-    reply = decode_reply(encode(asyncio.run(director._status())))
+    pages = asyncio.run(director._status(StatusRequest(connections=True)))
+    reply = joined(map(decode_reply, pages))
     assert isinstance(reply, StatusReply)
     return reply.status
 
@@ -215,10 +217,7 @@ def test_a_reply_about_many_services_leaves_the_event_loop_to_others(
             await asyncio.sleep(0)
         answer = await asking
         pages = answer if isinstance(answer, tuple) else (encode(answer),)
-        first, *rest = map(decode_reply, pages)
-        if isinstance(first, TableReply):
-            return first.followed_by([page for page in rest if isinstance(page, TableReply)])
-        return first
+        return joined(map(decode_reply, pages))
 
     reply = asyncio.run(run())
     assert turns > len(keys)
@@ -229,6 +228,27 @@ def test_a_reply_about_many_services_leaves_the_event_loop_to_others(
             assert [each.service.key for each in table] == keys
         case _:
             raise AssertionError(reply)
+
+
+def test_connections_are_in_the_status_if_asked_for() -> None:
+    plane = MemoryDataPlane()
+    server = ServerKey(ip_address("192.0.2.20"), 80)
+    keys = [ServiceKey.of(Transport.TCP, ip_address(text), 80) for text in ("192.0.2.9", "2001:db8::9")]
+    for key in keys:
+        added = AddService(VirtualService(key=key)), AddServer(key, RealServer(key=server))
+        assert not plane.apply(added)
+        plane.record(key, ServerCounters(server, active=3, inactive=1))
+    director, _ = started(plane)
+    status = status_of(director)
+    assert [(each.active, each.inactive) for service in status.services for each in service.servers] == [
+        (3, 1),
+        (3, 1),
+    ]
+    assert status.data_plane.connections == 4, "IPv6 has a table of its own"
+    (page,) = asyncio.run(director._status(StatusRequest(services=False)))
+    reply = decode_reply(page)
+    assert isinstance(reply, StatusReply)
+    assert not reply.status.services and reply.status.data_plane.connections is None
 
 
 def test_a_real_server_that_answers_no_client_is_a_problem() -> None:

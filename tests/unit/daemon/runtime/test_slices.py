@@ -7,10 +7,9 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 
-import msgspec
 import pytest
 
-from pointsman.daemon.runtime.slices import SLICE, encode_in_slices, in_slices
+from pointsman.daemon.runtime.slices import SLICE, in_slices
 
 
 @pytest.fixture
@@ -43,9 +42,3 @@ def test_the_event_loop_has_a_turn_after_each_slice(clock: list[float]) -> None:
     assert asyncio.run(run()) == list(range(1000))
     pauses = [after - before for before, after in itertools.pairwise(turns)]
     assert len(turns) >= 90 and max(pauses) < 1.2 * SLICE
-
-
-@pytest.mark.parametrize("count", [0, 1, 25])
-def test_a_list_in_slices_is_the_list(clock: list[float], count: int) -> None:
-    raw = asyncio.run(encode_in_slices(work(clock, count, 0.004)))
-    assert msgspec.json.decode(raw) == list(range(count))

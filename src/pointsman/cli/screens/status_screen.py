@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rich.text import Text
-
+from pointsman.cli.screens.coloured_lines import Line, Piece, fold
 from pointsman.cli.wording import visible
 from pointsman.control.status import (
     DataPlaneStatus,
@@ -48,53 +47,29 @@ LOST = {
 GOOD, BAD, ODD, MEANT = "green", "bold red", "yellow", "cyan"
 STATE_STYLE = {"MASTER": "bold green", "BACKUP": "cyan", "INIT": ODD}
 
-Piece = tuple[str, str]
-"""Text and style."""
 
-
-def fold(pieces: Iterable[Piece], width: int, indent: int) -> list[Text]:
-    """Join pieces with two spaces. What does not fit goes on the next line, behind `indent` spaces.
-
-    A piece that is longer than a line is broken between words. A word that is longer is not broken.
-    """
-    lines = [Text()]
-    for text, style in pieces:
-        gap = "  " if lines[-1].plain.strip() else ""
-        fits_alone = len(text) <= width - indent
-        if gap and fits_alone and len(lines[-1]) + len(gap) + len(text) > width:
-            lines.append(Text(" " * indent))
-            gap = ""
-        for number, word in enumerate([text] if fits_alone else text.split(" ")):
-            between = " " if number else gap
-            if len(lines[-1].plain.strip()) and len(lines[-1]) + len(between) + len(word) > width:
-                lines.append(Text(" " * indent))
-                between = ""
-            lines[-1].append(between).append(word, style)
-    for line in lines:
-        line.rstrip()
-    return lines
-
-
-def screen(status: Status, wrong: list[str], width: int, wrong_first: bool = False) -> list[Text]:
-    """Return the lines of the whole screen. `wrong_first`: for a terminal that shows only the beginning."""
+def screen(status: Status, wrong: list[str], width: int, wrong_first: bool = False) -> Iterator[Line]:
+    """Yield the lines of the whole screen. `wrong_first`: for a terminal that shows only the beginning."""
     verdict = count(len(wrong), "thing is", "things are") + " wrong" if wrong else "all is well"
-    found = [Text.assemble(f"{visible(status.router_id)}: ", (verdict, BAD if wrong else "bold green"))]
+    yield [(f"{visible(status.router_id)}: ", ""), (verdict, BAD if wrong else "bold green")]
     marked = [line for text in wrong for line in _mark(text, width)]
     if wrong_first:
-        found += marked
-    found += _head(status, width)
+        yield from marked
+    yield from _head(status, width)
     for instance in status.instances:
-        found += [Text(), *fold(_instance(instance), width, 4)]
+        yield from ([], *fold(_instance(instance), width, 4))
     for session in status.sessions:
         name, style = {True: ("up", "bold green"), False: ("DOWN", BAD), None: ("UNKNOWN", BAD)}[session.up]
         pieces = (f"BFD {visible(session.name)}", ""), (name, style), (str(session.neighbour), "")
-        found += [Text(), *fold([*pieces, (visible(session.reason), "")], width, 4)]
+        yield from ([], *fold([*pieces, (visible(session.reason), "")], width, 4))
     for peer in status.sync.peers if status.sync else ():
-        found += [Text(), *fold(_sync_peer(peer), width, 4)]
+        yield from ([], *fold(_sync_peer(peer), width, 4))
     services = sorted(status.services, key=is_whole) if wrong_first else status.services
     for service in services:
-        found += [Text(), *_service(service, width)]
-    return found if wrong_first or not wrong else [*found, Text(), *marked]
+        yield []
+        yield from _service(service, width)
+    if wrong and not wrong_first:
+        yield from ([], *marked)
 
 
 def _sync_peer(peer: SyncPeerStatus) -> list[Piece]:
@@ -117,12 +92,12 @@ def is_whole(service: ServiceStatus) -> bool:
     return service.standby or all(is_serving(each) or is_meant(each) for each in service.servers)
 
 
-def _mark(text: str, width: int) -> list[Text]:
+def _mark(text: str, width: int) -> list[Line]:
     lines = fold([(visible(text), "")], width - 2, 0)
-    return [Text.assemble(("  " if number else "! ", BAD), line) for number, line in enumerate(lines)]
+    return [[("  " if number else "! ", BAD), *line] for number, line in enumerate(lines)]
 
 
-def _head(status: Status, width: int) -> Iterator[Text]:
+def _head(status: Status, width: int) -> Iterator[Line]:
     configuration, plane = status.configuration, status.data_plane
     pieces = [
         (f"up {duration(status.uptime)}", ""),
@@ -178,7 +153,7 @@ def _instance(each: InstanceStatus) -> Iterator[Piece]:
         yield f"{'master' if each.state == 'BACKUP' else 'last master'}: {who}", ""
 
 
-def _service(service: ServiceStatus, width: int) -> Iterator[Text]:
+def _service(service: ServiceStatus, width: int) -> Iterator[Line]:
     yield from fold(_service_head(service), width, 4)
     longest = max((len(each.server) for each in service.servers), default=0)
     for server in service.servers:

@@ -8,10 +8,9 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
-from rich.console import Console
-from rich.text import Text
+from pointsman.cli.screens.coloured_lines import Line, coloured, cut, plain, wants_colour
 
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 """Use the alternate screen without a cursor; back to the normal screen (xterm)."""
@@ -21,7 +20,7 @@ UNLIMITED = 10_000
 SMALLEST = 20
 """Columns; on a narrower terminal lines are cut."""
 
-Draw = Callable[[int], Sequence[Text]]
+Draw = Callable[[int], Iterable[Line]]
 """Returns the lines for this width."""
 
 
@@ -48,29 +47,22 @@ class LiveScreen:
     def _frame(self, draw: Draw) -> str:
         """Return one drawing of the terminal, from its first cell to its last."""
         columns, rows = shutil.get_terminal_size()
-        lines = draw(max(columns, SMALLEST))
-        head = Text(f"{time.strftime('%H:%M:%S')}  each {self._pause:g} s; Ctrl-C ends", "dim")
+        lines = list(draw(max(columns, SMALLEST)))
         room = max(rows - 2, 1)
-        shown = [head, *lines[:room]]
+        shown = [
+            [(f"{time.strftime('%H:%M:%S')}  each {self._pause:g} s; Ctrl-C ends", "dim")],
+            *lines[:room],
+        ]
         if len(lines) > room:
-            shown[-1] = Text(f"... {len(lines) - room + 1} more lines", "dim")
+            shown[-1] = [(f"... {len(lines) - room + 1} more lines", "dim")]
+        write = coloured if wants_colour() else plain
         ends = f"{TO_LINE_END}\n"
-        return HOME + ends.join(_coloured(line, columns) for line in shown) + TO_LINE_END + TO_SCREEN_END
+        return HOME + ends.join(write(cut(line, columns)) for line in shown) + TO_LINE_END + TO_SCREEN_END
 
     def _page(self, draw: Draw) -> str:
         """Return one drawing without control characters, for a file or a pipe."""
-        return "".join(f"{line.plain}\n" for line in draw(UNLIMITED)) + "\n"
+        return "".join(f"{plain(line)}\n" for line in draw(UNLIMITED)) + "\n"
 
     def _write(self, text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
-
-
-def _coloured(line: Text, columns: int) -> str:
-    """Return a line that is cut to the terminal, with its colours."""
-    cut = line.copy()
-    cut.truncate(columns)
-    console = Console(force_terminal=True, width=columns, highlight=False, emoji=False, soft_wrap=True)
-    with console.capture() as capture:
-        console.print(cut, end="", no_wrap=True, crop=True)
-    return capture.get()

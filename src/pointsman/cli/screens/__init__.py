@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Screens of text for a terminal, and lines for a pipe."""
