@@ -8,12 +8,12 @@ give no real protection. This is for peers that support nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import struct
 
 from pointsman.model.address import Address
 from pointsman.packets import ip
+from pointsman.packets.keyed_hash import KeyedHash
 from pointsman.vrrp.wire import PROTOCOL
 
 AH_PROTOCOL = ip.AH
@@ -33,10 +33,10 @@ class AhCodec:
     """Encoder and decoder of one instance's packets."""
 
     def __init__(self, password: bytes) -> None:
-        self._password = password
+        self._key = KeyedHash(password, "md5")
         self._sequence = 0
         self._identification = 0
-        self._heard: tuple[Address, int, float] | None = None
+        self._heard: tuple[bytes, int, float] | None = None
 
     def wrap(self, advert: bytes, source: Address, destination: Address, ttl: int, wall: float) -> bytes:
         """Return the IPv4 packet. The sequence starts from the clock, so that it also grows over restarts."""
@@ -64,10 +64,18 @@ class AhCodec:
         A sender whose sequence does not grow is rejected, unless it was silent for `patience` seconds. It
         may have restarted, and keepalived then starts with 1.
         """
+        sequence = self.inspect(header, payload, source.packed, now, patience)
+        self._heard = source.packed, sequence, now
+        # keepalived compares the sequence with the last one from any sender.
+        self._sequence = max(self._sequence, sequence)
+        return payload[HEADER_SIZE:]
+
+    def inspect(self, header: bytes, payload: bytes, source: bytes, now: float, patience: float) -> int:
+        """Return the sequence of an authentic packet. Nothing is stored. Raises AuthenticationError."""
         if len(payload) < HEADER_SIZE:
             raise AuthenticationError("no authentication header")
         following, words, _, index, sequence, icv = _HEADER.unpack_from(payload)
-        if following != PROTOCOL or words != _WORDS or index != int.from_bytes(source.packed, "big"):
+        if following != PROTOCOL or words != _WORDS or index != int.from_bytes(source, "big"):
             raise AuthenticationError("an authentication header of another kind")
         advert = payload[HEADER_SIZE:]
         head = payload[: HEADER_SIZE - _ICV_SIZE] + bytes(_ICV_SIZE)
@@ -77,15 +85,12 @@ class AhCodec:
             sender, last, when = self._heard
             if sender == source and sequence <= last and now - when < patience:
                 raise AuthenticationError("a repeated sequence number")
-        self._heard = source, sequence, now
-        # keepalived compares the sequence with the last one from any sender.
-        self._sequence = max(self._sequence, sequence)
-        return advert
+        return int(sequence)
 
     def _icv(self, header: bytes, head: bytes, advert: bytes) -> bytes:
         lifetime = header[8:9] if header[16] & 0xF0 == 0xE0 else b"\0"
         plain = header[:1] + b"\0" + header[2:8] + lifetime + header[9:10] + b"\0\0" + header[12:]
-        return hmac.digest(self._password, plain + head + advert, hashlib.md5)[:_ICV_SIZE]
+        return self._key.digest(plain + head + advert)[:_ICV_SIZE]
 
 
 def parse_router_id(payload: bytes, protocol: int) -> int | None:

@@ -11,13 +11,14 @@ not include the trailer, over IPv6 it does.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import struct
 from collections import OrderedDict
 
 from pointsman.model.address import Address
 from pointsman.model.vrrp import HmacAuthentication
+from pointsman.model.wording import duration
+from pointsman.packets.keyed_hash import KeyedHash
 from pointsman.vrrp.wire import CHECKSUM_AT, with_ipv6_checksum
 
 TRAILER_SIZE = 28
@@ -42,12 +43,13 @@ class Signer:
 
     def __init__(self, settings: HmacAuthentication) -> None:
         self._settings = settings
+        self._keys = _keys(settings)
         self._sequence = 0
 
     def sign(self, advert: bytes, source: Address, destination: Address, wall: float) -> bytes:
         """Return the advert with its trailer. `wall` is the real-time clock. Raises KeyError without active
         key."""
-        key = self._settings.key(self._settings.active_key)
+        key = self._keys[self._settings.active_key]
         clock = _clock(wall)
         ahead = (self._sequence >> 32) - (clock >> 32)
         if clock > self._sequence or (self._settings.by_time and ahead > self._settings.window):
@@ -58,7 +60,7 @@ class Signer:
             *(_SHA256, self._settings.active_key, 0),
             *(self._sequence >> 32, self._sequence >> 16 & 0xFFFF, self._sequence & 0xFFFF),
         )
-        signed = advert + prefix + _digest(key, advert + prefix, source)
+        signed = advert + prefix + _digest(key, advert + prefix, source.packed)
         return signed if source.version == 4 else with_ipv6_checksum(signed, source, destination)
 
 
@@ -67,30 +69,43 @@ class Verifier:
 
     def __init__(self, settings: HmacAuthentication) -> None:
         self._settings = settings
-        self._heard: OrderedDict[Address, int] = OrderedDict()
+        self._keys = _keys(settings)
+        self._heard: OrderedDict[bytes, int] = OrderedDict()
 
     def check(self, signed: bytes, source: Address, wall: float) -> None:
-        """Check a signed advert. Raises SignatureError. The sequence changes only if everything else is
-        right."""
+        """Check a signed advert, and store its sequence if everything is right. Raises SignatureError."""
+        self._heard[source.packed] = self.inspect(signed, source.packed, wall)
+        self._heard.move_to_end(source.packed)
+        if len(self._heard) > MOST_SENDERS:
+            self._heard.popitem(last=False)
+
+    def inspect(self, signed: bytes, source: bytes, wall: float) -> int:
+        """Return the sequence of a signed advert. Nothing is stored. Raises SignatureError."""
         advert, trailer = signed[:-TRAILER_SIZE], signed[-TRAILER_SIZE:]
         if len(trailer) < TRAILER_SIZE:
             raise SignatureError("no HMAC after the advert")
         kind, number, reserved, seconds, fraction, counter = _PREFIX.unpack_from(trailer)
         if kind != _SHA256 or reserved:
             raise SignatureError(f"a trailer of an unknown kind ({kind})")
+        sequence = int(seconds << 32 | fraction << 16 | counter)
         off = wall - seconds
         if self._settings.by_time and abs(off) > self._settings.window + 1:
-            raise ReplayError(f"its time is {abs(off):.0f} s {'behind' if off > 0 else 'ahead of'} ours")
+            side = "behind" if off > 0 else "ahead of"
+            raise ReplayError(
+                f"its time is {duration(abs(off))} {side} ours, expecting at most "
+                f"{duration(self._settings.window)} (time_window): synchronise both clocks"
+            )
         try:
-            key = self._settings.key(number)
+            key = self._keys[number]
         except KeyError:
             raise SignatureError(f"signed with key {number}, which is not configured") from None
         prefix = trailer[: _PREFIX.size]
         if not hmac.compare_digest(trailer[_PREFIX.size :], _digest(key, advert + prefix, source)):
             raise SignatureError("a wrong HMAC")
-        self._take(source, seconds << 32 | fraction << 16 | counter, wall)
+        self._check_order(source, sequence, wall)
+        return sequence
 
-    def _take(self, source: Address, sequence: int, wall: float) -> None:
+    def _check_order(self, source: bytes, sequence: int, wall: float) -> None:
         last = self._heard.get(source)
         if (
             last is not None
@@ -99,11 +114,21 @@ class Verifier:
         ):
             last = None  # such packets are already rejected by their time; the sender's clock was set
         if last is not None and sequence <= last:
-            raise ReplayError("a repeated sequence number")
-        self._heard[source] = sequence
-        self._heard.move_to_end(source)
-        if len(self._heard) > MOST_SENDERS:
-            self._heard.popitem(last=False)
+            raise ReplayError(_old_sequence((last >> 32) - (sequence >> 32)))
+
+
+def _keys(settings: HmacAuthentication) -> dict[int, KeyedHash]:
+    return {each.number: KeyedHash(each.key, "sha256") for each in settings.keys}
+
+
+def _old_sequence(behind: int) -> str:
+    """Say why a sequence is refused that is this many seconds older than the last one."""
+    if behind < 1:
+        return "a repeated sequence number"
+    return (
+        f"its sequence is {duration(behind)} older than its last one: it is a replay, or the sender was "
+        "restarted with its clock set back; then set that clock right, or restart Pointsman here"
+    )
 
 
 def _clock(wall: float) -> int:
@@ -111,8 +136,8 @@ def _clock(wall: float) -> int:
     return (seconds & 0xFFFFFFFF) << 32 | int((wall - seconds) * 65536) << 16
 
 
-def _digest(key: bytes, message: bytes, source: Address) -> bytes:
+def _digest(key: KeyedHash, message: bytes, source: bytes) -> bytes:
     version, router = message[0] >> 4, message[1]
-    header = bytes((source.version, version, router, 0)) + source.packed.ljust(16, b"\0")
+    header = bytes((4 if len(source) == 4 else 6, version, router, 0)) + source.ljust(16, b"\0")
     blank = message[:CHECKSUM_AT] + b"\0\0" + message[CHECKSUM_AT + 2 :]
-    return hmac.digest(key, header + blank + bytes(_HMAC_SIZE), hashlib.sha256)[:_HMAC_SIZE]
+    return key.digest(header + blank + bytes(_HMAC_SIZE))[:_HMAC_SIZE]

@@ -10,18 +10,26 @@ MAX_KNOWN_SENDERS = 256
 
 
 class KnownSenders:
-    """Addresses of routers with an accepted advert, each with its budget for refused packets."""
+    """Addresses of routers with an accepted advert, each with its budgets for refused packets.
+
+    There are two: packets that look right do not compete with the others, which can be
+    forged in any number.
+    """
 
     def __init__(self) -> None:
-        self._budgets: dict[Address, TokenBucket] = {}
+        self._budgets: dict[Address, tuple[TokenBucket, TokenBucket]] = {}
 
     def add(self, sender: Address) -> bool:
         """Return True if the sender is new and there is room for it."""
         if sender in self._budgets or len(self._budgets) >= MAX_KNOWN_SENDERS:
             return False
-        self._budgets[sender] = TokenBucket(REFUSED_A_SECOND)
+        self._budgets[sender] = TokenBucket(REFUSED_A_SECOND), TokenBucket(REFUSED_A_SECOND)
         return True
 
-    def find_budget(self, sender: Address) -> TokenBucket | None:
-        """Return the budget of a sender. None: it is not known."""
-        return self._budgets.get(sender)
+    def __contains__(self, sender: Address) -> bool:
+        return sender in self._budgets
+
+    def find_budget(self, sender: Address, is_plausible: bool) -> TokenBucket | None:
+        """Return the budget of a sender. None: it is not known. `is_plausible`: it looks right."""
+        budgets = self._budgets.get(sender)
+        return None if budgets is None else budgets[is_plausible]

@@ -110,12 +110,15 @@ def with_ipv6_checksum(data: bytes, source: Address, destination: Address) -> by
     return data[:CHECKSUM_AT] + checksum.to_bytes(2, "big") + data[CHECKSUM_AT + 2 :]
 
 
-def advert_size(data: bytes, source: Address) -> int:
-    """Return the length of the advert at the start of the data by its own header. Raises WireError."""
+def advert_size(data: bytes, address_size: int) -> int:
+    """Return the length of the advert at the start of the data by its own header. Raises WireError.
+
+    `address_size`: bytes of an address, 4 or 16.
+    """
     if len(data) < _HEADER.size:
         raise WireError(f"{len(data)} bytes are too few for a VRRP header")
     trailer = PASSWORD_SIZE if data[0] >> 4 == 2 else 0
-    return _HEADER.size + len(source.packed) * data[3] + trailer
+    return _HEADER.size + address_size * data[3] + trailer
 
 
 def decode(data: bytes, source: Address, destination: Address, extra: int = 0) -> Advert:

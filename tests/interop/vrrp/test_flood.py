@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import pickle
 import struct
@@ -20,14 +21,20 @@ from tests.support.vrrp.process import Ours, instance, master_and_backup
 from tests.support.vrrp.switch import Host, Switch, switch
 
 from pointsman.lab import namespace
-from pointsman.model.vrrp import PassAuthentication
+from pointsman.model.address import Address
+from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, PassAuthentication
 from pointsman.packets.checksum import internet_checksum
 from pointsman.vrrp.admission import build_advert
+from pointsman.vrrp.ah import AhCodec
+from pointsman.vrrp.hmac_auth import Signer
 from pointsman.vrrp.wire import GROUP, encode
 
 pytestmark = pytest.mark.root
 
 RATE, SECONDS = 50_000, 2.0
+FORGED_RATE, FOR_EVER = 25_000, 60.0
+KEY = HmacAuthentication(keys=(HmacKey(1, bytes(range(32))),), active_key=1, window=300.0)
+WRONG_KEY = HmacAuthentication(keys=(HmacKey(1, bytes(32)),), active_key=1, window=300.0)
 NO_OPERATIONS = b"\1\1\1\1"
 
 
@@ -77,6 +84,24 @@ def cpu(process: Ours) -> float:
         )
         / 1e9
     )
+
+
+@contextlib.contextmanager
+def flooding(host: Host, frames: list[bytes], rate: int) -> Iterator[None]:
+    """Send these frames over and over, until the end of the block."""
+    process = host.start(
+        *(sys.executable, "-m", "tests.interop.flooder", str(FOR_EVER), str(rate)),
+        stdin=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert process.stdin is not None
+    process.stdin.write(pickle.dumps(frames))
+    process.stdin.close()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def flood(host: Host, frames: list[bytes], seconds: float = SECONDS) -> int:
@@ -168,3 +193,55 @@ def test_a_flood_with_the_address_of_the_master_and_a_wrong_password_costs_what_
     counts = counted(second)
     assert counts["password"] + counts.get("flood", 0) > sent / 3
     assert ("flood" in counts) is bool(options)
+
+
+def forged_hmac(host: Host, source: Address, options: bytes) -> bytes:
+    """Return a frame whose trailer is right but for its HMAC, and newer than any other for a minute."""
+    advert = encode(build_advert(instance(), 255), source, GROUP)
+    payload = Signer(WRONG_KEY).sign(advert, source, GROUP, time.time() + 60)
+    return frame(host, payload, source=str(source), options=options)
+
+
+def forged_ah(host: Host, source: Address) -> bytes:
+    """Return a frame whose authentication header has a wrong ICV and a sequence newer than any other."""
+    old = instance(version=2, advert_interval=1.0, authentication=AhAuthentication("guess"))
+    advert = encode(build_advert(old, 255), source, GROUP)
+    packet = AhCodec(b"guess\0\0\0").wrap(advert, source, GROUP, 255, time.time() + 60)
+    head = packet[:10] + b"\0\0" + packet[12:20]
+    packet = head[:10] + struct.pack("!H", internet_checksum(head)) + packet[12:]
+    return bytes.fromhex("01005e000012") + host.mac() + b"\x08\x00" + packet
+
+
+@pytest.mark.parametrize("kind", ["hmac", "hmac, IP options", "ah", "pass, IP options"])
+def test_the_true_adverts_of_a_peer_act_during_a_flood_of_forged_ones(
+    hosts: tuple[Switch, Host, Host, Host], kind: str
+) -> None:
+    """The master's adverts keep the backup quiet, and its last one, of priority 0, is heard."""
+    made, a, b, c = hosts
+    options = NO_OPERATIONS if "options" in kind else b""
+    settings: dict[str, object] = {"version": 2, "advert_interval": 1.0}
+    if kind.startswith("hmac"):
+        settings = {"hmac": KEY, "advert_interval": 1.0}
+        bad = forged_hmac(c, a.address, options)
+    elif kind == "ah":
+        settings["authentication"] = AhAuthentication("secret")
+        bad = forged_ah(c, a.address)
+    else:
+        settings["authentication"] = PassAuthentication("secret")
+        wrong = instance(version=2, advert_interval=1.0, authentication=PassAuthentication("guess"))
+        bad = frame(
+            c,
+            encode(build_advert(wrong, 255), a.address, GROUP),
+            source=str(a.address),
+            options=options,
+        )
+    first, second = master_and_backup(made, a, b, **settings)
+    before, began = cpu(second), time.monotonic()
+    with flooding(c, [bad], FORGED_RATE):
+        until("more than a master-down interval is over", lambda: time.monotonic() - began > 5)
+        assert second.state() == "BACKUP"
+        print(f"{kind}: {(cpu(second) - before) / (time.monotonic() - began):.0%} of a core")
+        assert first.stop() == 0
+        until("the backup takes over", lambda: second.state() == "MASTER")
+    assert [report.state for report in second.heard] == ["BACKUP", "MASTER"]
+    assert "priority 0" in second.heard[-1].reason, second.heard[-1]

@@ -13,6 +13,7 @@ import pytest
 
 from pointsman.model.address import Address
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, VirtualAddress, VrrpInstance
+from pointsman.packets.keyed_hash import KeyedHash
 from pointsman.vrrp.admission import Drop, Guard, Verdict, admit, build_advert
 from pointsman.vrrp.ah import AhCodec, AuthenticationError
 from pointsman.vrrp.hmac_auth import MOST_SENDERS, Signer
@@ -143,6 +144,23 @@ def test_a_clock_that_steps_and_is_set_right_leaves_nobody_unheard(step: int) ->
             assert heard is (not by_time or not offset), (by_time, after)
 
 
+def test_a_router_restarted_with_its_clock_behind_is_refused_with_a_remedy() -> None:
+    """As keepalived does: a sequence that may go back could be replayed. A restart here forgets it."""
+    settings = msgspec.structs.replace(HMAC, by_time=False)
+    mine = instance(version=3, hmac=settings, addresses=())
+    guard = Guard(mine)
+    assert received(signed(A, WALL, settings), A, guard, mine).advert is not None
+    restarted = signed(A, WALL - 3590, settings)
+    refused = received(restarted, A, guard, mine)
+    assert refused.drop is Drop.REPLAY
+    assert "its sequence is 59 min older than its last one" in refused.text
+    assert "set that clock right, or restart Pointsman here" in refused.text
+    assert received(restarted, A, Guard(mine), mine).advert is not None
+    by_time = instance(version=3, hmac=HMAC, addresses=())
+    text = received(signed(A, WALL - 3590), A, Guard(by_time), by_time).text
+    assert "59 min behind ours, expecting at most 5 s (time_window): synchronise both clocks" in text
+
+
 def test_modes_let_a_pair_change_over() -> None:
     bare = encode(build_advert(instance(version=3, addresses=()), 100), A, GROUP)
     for mode, heard in (("enforce", False), ("permissive", True), ("receive-only", True)):
@@ -167,3 +185,38 @@ def test_sequences_grow_whatever_the_clock_does_and_memory_is_bounded() -> None:
         received(signed(source), source, guard, mine)
     assert guard.verifier is not None
     assert len(guard.verifier._heard) == MOST_SENDERS
+
+
+@pytest.mark.parametrize("source", [A, SIX])
+def test_a_forgery_is_seen_without_a_trace_and_an_authentic_advert_passes(source: Address) -> None:
+    mine = instance(version=3, hmac=HMAC, addresses=())
+    guard, payload = Guard(mine), signed(source)
+    cases = {
+        payload: None,
+        payload[:-1] + bytes([payload[-1] ^ 1]): Drop.SIGNATURE,
+        payload[:-28]: Drop.SIGNATURE,
+        payload[:-1]: Drop.MALFORMED,
+        payload[:5]: Drop.MALFORMED,
+    }
+    for _ in range(2):
+        for each, drop in cases.items():
+            assert guard.find_forgery(b"", each, source.packed, 0.0, WALL) is drop
+    assert received(payload, source, guard, mine).advert is not None
+    assert guard.find_forgery(b"", payload, source.packed, 0.0, WALL) is Drop.REPLAY
+
+
+def test_a_wrong_authentication_header_is_seen_without_a_trace() -> None:
+    mine = instance(authentication=AhAuthentication("secret12"))
+    guard = Guard(mine)
+    header, payload = MULTICAST[:20], MULTICAST[20:]
+    wrong = payload[:-1] + bytes([payload[-1] ^ 1])
+    assert guard.find_forgery(header, wrong, A.packed, 0.0, WALL) is Drop.SIGNATURE
+    assert guard.find_forgery(header, payload, A.packed, 0.0, WALL) is None
+    assert admit(mine, B, decode_ipv4(MULTICAST, 51), guard, 0.0).advert is not None
+    assert guard.find_forgery(header, payload, A.packed, 0.0, WALL) is Drop.SIGNATURE
+
+
+@pytest.mark.parametrize(("algorithm", "size"), [("md5", 8), ("sha256", 64), ("sha256", 65)])
+def test_a_key_that_is_hashed_once_makes_the_same_hmac(algorithm: str, size: int) -> None:
+    key = bytes(range(size))
+    assert KeyedHash(key, algorithm).digest(b"text") == hmac.digest(key, b"text", algorithm)

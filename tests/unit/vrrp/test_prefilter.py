@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance
+from pointsman.model.vrrp import PassAuthentication, TtlLimits, VirtualAddress, VrrpInstance
 from pointsman.packets.checksum import internet_checksum
 from pointsman.packets.errors import WireError
 from pointsman.vrrp.admission import Drop, admit, build_advert
@@ -57,7 +57,8 @@ def test_what_is_right_passes(
     whole = packet(encode(advert, SOURCE, destination), 64 if unicast else 255, destination)
     assert parse_router_id(whole) == 7
     assert cheap_reject(whole + bytes(padding)) is None
-    assert SettingsFilter(instance(version)).reject(whole + bytes(padding)) is None
+    here = msgspec.structs.replace(instance(version), unicast_peers=(SOURCE,) if unicast else ())
+    assert SettingsFilter(here).reject(whole + bytes(padding)) is None
 
 
 @given(
@@ -93,13 +94,31 @@ def test_what_is_refused_here_is_refused_there(
         ({"authentication": None}, Drop.AUTHENTICATION_TYPE),
         ({"authentication": PassAuthentication("another")}, Drop.PASSWORD),
         ({"advert_interval": 2.0}, Drop.INTERVAL),
+        ({"unicast_peers": (OWN,)}, Drop.MODE),
     ],
 )
 def test_other_settings_are_refused_by_the_same_reason(changes: dict[str, object], drop: Drop) -> None:
     other = msgspec.structs.replace(instance(2), **changes)
-    data = packet(encode(build_advert(other, 100), SOURCE, GROUP))
+    destination = OWN if other.unicast_peers else GROUP
+    data = packet(encode(build_advert(other, 100), SOURCE, destination), destination=destination)
     assert SettingsFilter(instance(2)).reject(data) is drop
     assert admit(instance(2), OWN, decode_ipv4(data)).drop is drop
+
+
+@pytest.mark.parametrize(("ttl", "drop"), [(253, Drop.TTL), (254, None)])
+def test_limits_of_a_peer_s_ttl_are_seen_in_the_bytes(ttl: int, drop: Drop | None) -> None:
+    limits = (TtlLimits(peer=SOURCE, low=254),)
+    here = msgspec.structs.replace(instance(3), unicast_peers=(SOURCE,), ttl_limits=limits)
+    data = packet(encode(build_advert(here, 100), SOURCE, OWN), ttl, OWN)
+    assert SettingsFilter(here).reject(data) is drop
+    assert admit(here, OWN, decode_ipv4(data)).drop is drop
+
+
+def test_a_trailer_is_for_signed_adverts_only() -> None:
+    good = encode(build_advert(instance(3), 100), SOURCE, GROUP)
+    assert cheap_reject(packet(good + bytes(28)), may_be_signed=True) is None
+    assert cheap_reject(packet(good + bytes(28))) is Drop.MALFORMED
+    assert cheap_reject(packet(good + bytes(27)), may_be_signed=True) is Drop.MALFORMED
 
 
 def test_each_kind_has_its_name() -> None:

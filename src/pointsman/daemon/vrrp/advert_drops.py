@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import collections
+from socket import inet_ntoa
+from time import time as wall_clock
 
 from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VrrpInstance
 from pointsman.vrrp import prefilter
-from pointsman.vrrp.admission import Drop, Verdict
+from pointsman.vrrp.admission import Drop, Guard, Verdict
 from pointsman.vrrp.dropped import DroppedAdverts, is_of_another_group
 from pointsman.vrrp.wire import Datagram
 
@@ -20,30 +22,57 @@ class AdvertDrops:
     def __init__(
         self,
         instance: VrrpInstance,
+        guard: Guard,
         counters: collections.Counter[str],
         once: LogOnce,
         dropped: DroppedAdverts,
     ) -> None:
-        self._instance = instance
+        self._instance, self._guard = instance, guard
         self._counters = counters
         self._once = once
         self._dropped = dropped
         self._settings_filter = prefilter.SettingsFilter(instance)
 
-    def reconfigure(self, instance: VrrpInstance) -> None:
+    def reconfigure(self, instance: VrrpInstance, guard: Guard) -> None:
         """Use other settings, and report anew what they drop."""
-        self._instance = instance
+        self._instance, self._guard = instance, guard
         self._settings_filter = prefilter.SettingsFilter(instance)
         self._dropped.forget(instance.name)
 
-    def drop_cheaply(self, packet: bytes) -> Drop | None:
-        """Drop and count a packet with a plain error that was logged. Return None if it must be decoded."""
-        drop = prefilter.cheap_reject(packet) or self._settings_filter.reject(packet)
-        if drop is None or drop.value not in self._once:
+    def drop_cheaply(self, packet: bytes, time: float) -> bool:
+        """Drop and count a plain packet with an error that was logged. Return False if it must be decoded."""
+        length = packet[2] << 8 | packet[3]
+        drop = self._settings_filter.reject(packet) or self._find_forgery(
+            packet[:20], packet[20:length], packet[12:16], time
+        )
+        return drop is not None and self._drop_again(drop, inet_ntoa(packet[12:16]))
+
+    def drop_forged(self, datagram: Datagram, time: float) -> bool:
+        """Drop and count a packet that is not authentic, if this was logged before."""
+        drop = self._find_forgery(datagram.header, datagram.payload, datagram.source.packed, time)
+        return drop is not None and self._drop_again(drop, str(datagram.source))
+
+    def is_plausible(self, datagram: Datagram, packet: bytes, time: float) -> bool:
+        """True if a sender's packet is authentic, or has the plain form without any error in it."""
+        if prefilter.is_plain(packet) and self._settings_filter.reject(packet):
+            return False
+        if self._guard.is_stateless:
+            return prefilter.is_plain(packet)
+        source = datagram.source.packed
+        return self._find_forgery(datagram.header, datagram.payload, source, time) is None
+
+    def _find_forgery(self, header: bytes, payload: bytes, source: bytes, time: float) -> Drop | None:
+        if self._guard.is_stateless:
             return None
+        return self._guard.find_forgery(header, payload, source, time, wall_clock())
+
+    def _drop_again(self, drop: Drop, sender: str) -> bool:
+        if drop.value not in self._once:
+            return False
         self._counters["received"] += 1
         self._counters[drop.value] += 1
-        return drop
+        self._dropped.note_again(self._instance.name, sender, drop.value)
+        return True
 
     def on_verdict(self, verdict: Verdict, datagram: Datagram) -> None:
         """Count and log why an advert is dropped, and what is odd about one that is accepted."""
@@ -67,9 +96,9 @@ class AdvertDrops:
         self._warn(f"{Drop.VIRTUAL_ROUTER_ID.value} {number}", f"from {source}: {text}")
         self._note(source, Drop.VIRTUAL_ROUTER_ID, text)
 
-    def count_again(self, sender: str, drop: Drop) -> None:
-        """Count one more advert of a sender that is dropped for the same reason as before."""
-        self._dropped.note_again(self._instance.name, sender, drop.value)
+    def count_foreign_again(self, sender: str) -> None:
+        """Count one more advert of another virtual router id of this sender."""
+        self._dropped.note_again(self._instance.name, sender, Drop.VIRTUAL_ROUTER_ID.value)
 
     def _note(self, source: Address, drop: Drop, text: str) -> None:
         self._dropped.note(self._instance.name, str(source), drop.value, text)

@@ -15,7 +15,6 @@ from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.model.address import Address
 from pointsman.net.links import Link
 from pointsman.vrrp import prefilter
-from pointsman.vrrp.admission import Drop
 from pointsman.vrrp.ah import parse_router_id
 from pointsman.vrrp.dropped import find_intended
 from pointsman.vrrp.wire import PROTOCOL, Datagram
@@ -142,12 +141,17 @@ class AdvertReceiver:
                 self._admit(controller, arrival)
 
     def _admit(self, controller: InstanceController, arrival: Arrival) -> None:
-        """Give a packet to an instance, unless the budget of its sender for refused packets is used up."""
-        budget = controller.known_senders.find_budget(arrival.datagram.source)
+        """Give a packet to an instance, unless it is forged or the budget for refused ones is used up."""
+        datagram, drops = arrival.datagram, controller.drops
+        if not prefilter.is_plain(arrival.packet) and drops.drop_forged(datagram, arrival.time):
+            self._dropped += 1
+            return
+        is_plausible = drops.is_plausible(datagram, arrival.packet, arrival.time)
+        budget = controller.known_senders.find_budget(datagram.source, is_plausible)
         unread = not (self._unknown_senders.spend if budget is None else budget.has_any)(arrival.time)
         if unread:
-            controller.drops.on_unread_packet()
-        elif controller.on_packet(arrival.datagram, arrival.time, arrival.packet):
+            drops.on_unread_packet()
+        elif controller.on_packet(datagram, arrival.time, arrival.packet):
             return
         elif budget is not None:
             budget.spend(arrival.time)
@@ -201,16 +205,13 @@ class AdvertReceiver:
             self.unknown += 1
             self._dropped += 1
             if (intended := self._intended.get(key)) is not None:
-                intended.drops.count_again(inet_ntoa(packet[12:16]), Drop.VIRTUAL_ROUTER_ID)
+                intended.drops.count_foreign_again(inet_ntoa(packet[12:16]))
             return True
         if controller.on_repeated_packet(packet, time):
             return True
-        drop = controller.drops.drop_cheaply(packet)
-        if drop is None:
-            return False
-        controller.drops.count_again(inet_ntoa(packet[12:16]), drop)
-        self._dropped += 1
-        return True
+        is_dropped = controller.drops.drop_cheaply(packet, time)
+        self._dropped += is_dropped
+        return is_dropped
 
 
 def _hears(controller: InstanceController, sender: Address, now: float) -> bool:

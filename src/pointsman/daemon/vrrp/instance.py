@@ -97,7 +97,7 @@ class InstanceController:
         self._requests = HeardRequests()
         self._once = LogOnce(log)
         """It is cleared at every change of state."""
-        self.drops = AdvertDrops(instance, self.counters, self._once, context.dropped)
+        self.drops = AdvertDrops(instance, self._guard, self.counters, self._once, context.dropped)
 
     @property
     def deadline(self) -> float | None:
@@ -147,7 +147,7 @@ class InstanceController:
         before, self.instance = self.instance, instance
         if (before.authentication, before.hmac) != (instance.authentication, instance.hmac):
             self._guard = Guard(instance)
-        self.drops.reconfigure(instance)
+        self.drops.reconfigure(instance, self._guard)
         self._sender.reconfigure(instance, self._guard)
         self._addresses.reconfigure(instance)
         self._macvlans.reconfigure(instance)
@@ -181,7 +181,7 @@ class InstanceController:
 
     def has_accepted(self, sender: Address) -> bool:
         """True if an advert of this sender was accepted."""
-        return self.known_senders.find_budget(sender) is not None
+        return sender in self.known_senders
 
     def on_repeated_packet(self, packet: bytes, time: float) -> bool:
         """Process a packet that repeats the last accepted one. Return False if it does not.
