@@ -9,6 +9,8 @@ import datetime
 import email.policy
 import email.utils
 import logging
+import os
+import re
 import socket
 import ssl
 import textwrap
@@ -38,6 +40,7 @@ LAST_PAUSE = 0.25
 _POLICY = email.policy.SMTP.clone(max_line_length=998, cte_type="7bit")
 """Lines up to the limit of RFC 5321: the subject stays on one line, as in keepalived, for filters."""
 
+_ERROR_NUMBER = re.compile(r"\[Errno (-?\d+)\]")
 
 CLOSING_TIME = 2.0
 """Seconds that a stop waits for the mail server, at most."""
@@ -240,7 +243,7 @@ class MailQueue:
         """Log that there is no usable connection. The mail stays in the queue."""
         server, port = self._mail.server, self._mail.port
         where = f"[{server}]:{port}" if ":" in server else f"{server}:{port}"
-        self._trouble = f"cannot send mail through {where}: {error}"
+        self._trouble = f"cannot send mail through {where}: {explain(error, self._mail.timeout)}"
         self._once.error(type(error).__name__, f"{self._trouble}; retrying")
 
     def _answered(self, code: int, text: str) -> bool:
@@ -257,3 +260,31 @@ class MailQueue:
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), seconds)
+
+
+def explain(error: Exception, timeout: float) -> str:
+    """Return why there is no usable connection, in plain words. `timeout` is in seconds."""
+    if isinstance(error, aiosmtplib.SMTPTimeoutError):
+        return f"no answer within {duration(timeout)}"
+    if isinstance(error, aiosmtplib.SMTPConnectError) and isinstance(error.__cause__, OSError):
+        error = error.__cause__
+    if isinstance(error, aiosmtplib.SMTPServerDisconnected):
+        return "it closed the connection"
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return f"it replies {error.code} {error.message}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS fails: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, socket.gaierror):
+        return f"its name cannot be resolved: {(error.strerror or str(error)).lower()}"
+    return _explain_system_error(error) if isinstance(error, OSError) else str(error)
+
+
+def _explain_system_error(error: OSError) -> str:
+    """Several addresses of one name are several errors in the text, without a number of their own."""
+    numbers = [error.errno] if error.errno else [int(each) for each in _ERROR_NUMBER.findall(str(error))]
+    if not numbers:
+        return str(error)
+    text = ", ".join(dict.fromkeys(os.strerror(each).lower() for each in numbers))
+    return f"{error.filename}: {text}" if error.filename else text

@@ -62,7 +62,7 @@ def test_the_status_says_what_is_wrong_until_a_mail_was_sent(monkeypatch: pytest
         await server.was_tried(2)
         (said,) = queue.problems()
         assert said.startswith("mail: cannot send mail through 192.0.2.1:25: ")
-        assert "Connection refused; 2 mails wait, the oldest for " in said
+        assert "connection refused; 2 mails wait, the oldest for " in said
         server.error = None
         await queue.close(DEADLINE)
         assert queue.problems() == []
