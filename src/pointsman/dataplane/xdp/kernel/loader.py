@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ _LIMITS = ".rodata.pm_lim"
 """The section of struct limits."""
 _OBJECT_NAME = b"pm"
 """The prefix of maps that libbpf names itself: pm.rodata."""
+_SPARE_DESCRIPTORS = 8
+"""Descriptors that libbpf opens for a moment, for BTF and to see what the kernel can do."""
 _GLOBAL_DATA = ".data."
 """The prefix of sections of global data."""
 
@@ -83,6 +86,7 @@ def load(
         for name, item in opened.programs():
             library().bpf_program__set_autoload(item, name in programs)
         try:
+            _check_descriptors(opened, len(programs))
             opened.load()
         except OSError as error:
             raise _load_failure(error.errno or errno.EINVAL, path) from error
@@ -98,6 +102,17 @@ def load(
                 if ".rodata" not in name
             },
         )
+
+
+def _check_descriptors(opened: _Object, programs: int) -> None:
+    """Raise OSError (EMFILE) if there are too few descriptors: libbpf would say something else.
+
+    Each map and program needs two for a moment.
+    """
+    wanted = 2 * (sum(1 for _ in opened.maps()) + programs) + _SPARE_DESCRIPTORS
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most - len(os.listdir("/proc/self/fd")) < wanted:  # noqa: PTH208
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def _open(path: Path) -> _Object:
