@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interfaces of the data plane: attached again when they come back, with their problems logged once."""
+"""Interfaces of the data plane: attached again when they come back, with their problems logged once.
+
+And the addresses of this host.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from collections.abc import Sequence
 
 from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.dataplane.interface import Attachment, DataPlane
-from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError
+from pointsman.model.address import Address
+from pointsman.net.addresses import addresses
+from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
 
 log = logging.getLogger("director")
 
@@ -61,3 +66,13 @@ class Interfaces:
         for name in self._attachments.keys() - present.keys():
             log.warning("no longer attached to %s", name)
         self._attachments = present
+
+
+def read_addresses() -> frozenset[Address] | None:
+    """Return the addresses of this host; None: they cannot be read, which is logged."""
+    try:
+        with NetlinkSocket() as netlink:
+            return frozenset(found.address for found in addresses(netlink))
+    except OSError as error:
+        log.error("cannot read the addresses of this host: %s", error)
+        return None

@@ -23,7 +23,7 @@ from pointsman.control.status import Status
 from pointsman.control.sync_messages import HandedOver, SyncReport
 from pointsman.daemon.director import status as status_report
 from pointsman.daemon.director.heartbeats import Heartbeats, unknown_services, without_unknown
-from pointsman.daemon.director.interfaces import Interfaces
+from pointsman.daemon.director.interfaces import Interfaces, read_addresses
 from pointsman.daemon.director.mail import MailQueue
 from pointsman.daemon.director.next_hops import NextHops
 from pointsman.daemon.director.notify import send_orders
@@ -46,8 +46,6 @@ from pointsman.health.unanswered import unanswered_problems
 from pointsman.lvs.estimator import Estimator
 from pointsman.lvs.grace import Grace
 from pointsman.model.wording import count
-from pointsman.net.addresses import addresses
-from pointsman.net.netlink import NetlinkSocket
 
 log = logging.getLogger("director")
 
@@ -221,14 +219,10 @@ class Director:
         """Pass the addresses of this host to the table, apart from those that VRRP moves."""
         if not (self._config.instances and self._config.virtual_servers):
             return
-        try:
-            with NetlinkSocket() as netlink:
-                own = frozenset(found.address for found in addresses(netlink))
-        except OSError as error:
-            log.error("cannot read the addresses of this host: %s", error)
-            return
+        own = read_addresses()
         moving = {entry.address for instance in self._config.instances for entry in instance.moving_addresses}
-        self._table_sync.set_local_addresses(own - moving, self._vrrp_states.holds_addresses())
+        if own is not None:
+            self._table_sync.set_local_addresses(own - moving, self._vrrp_states.holds_addresses())
 
     def _sync_virtual_macs(self) -> None:
         """Accept packets to the MAC address of a virtual router while its addresses are on this host."""
