@@ -251,6 +251,15 @@ def test_the_vip_has_exactly_one_holder() -> None:
     assert only(backup(answers=answers())).verdict is Verdict.WARNING
 
 
+def test_a_tun_has_no_arp_that_could_be_set_and_ethernet_without_arp_is_a_fault() -> None:
+    attached = {"eth0": ("native", ""), "other": ("tc", "")}
+    for mac, expected in (("", []), (OWN, ["ip link set other arp on"])):
+        other = Card(name="other", mac=mac, arp=False)
+        found = wrong(director(cards=(ETH0, other), attachments=attached))
+        assert [line for each in found for line in each.remedy if " arp " in line] == expected
+        assert any("NOARP" in each.found for each in found) is bool(mac)
+
+
 def test_a_second_interface_that_answers_for_the_vip_is_named_with_its_remedy() -> None:
     second = Card(name="eth1.7", mac=PEER_MAC)
     both = {"cards": (ETH0, second), "answers": answers((VIP, PEER_MAC), (VIP, OWN))}

@@ -68,7 +68,7 @@ def _links(facts: DirectorFacts) -> Iterable[Finding]:
                 "no packet is received or sent on it",
                 advice="check the cable and the switch port",
             )
-        elif not card.arp:
+        elif card.mac and not card.arp:
             yield fault(
                 "link",
                 f"{name} is set to NOARP",
