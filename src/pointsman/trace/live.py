@@ -126,6 +126,11 @@ class _Seen:
         return answered or time.time() - min(self._begun.values()) > _AFTER_SYN
 
 
+def _require_capture() -> None:
+    """Raise OSError (EPERM) without CAP_NET_RAW. If no interface can be captured now, nothing else would."""
+    socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+
+
 def watch(
     vip: Address,
     port: int,
@@ -143,6 +148,7 @@ def watch(
 
     Raises OSError if an interface cannot be captured (EPERM without CAP_NET_RAW).
     """
+    _require_capture()
     here = read_facts.read_host()
     table = _Table(vip, port, client, protocol)
     table.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -358,8 +357,6 @@ def test_every_list_of_commands_is_whole() -> None:
 )
 def test_somebody_else_than_root_gets_one_message(words: list[str], tmp_path: Path) -> None:
     """Root's folder is a run directory in which nobody else may write, whatever this machine's is."""
-    if words[0] == "trace" and {name for _, name in socket.if_nameindex()} == {"lo"}:
-        pytest.skip("there is no interface to capture on")
     module = VERBS[words[0]][0]
     program = (
         f"import os, pathlib, {module}; from pointsman.cli.main import main\n"
