@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import socket
@@ -22,6 +21,7 @@ from pointsman.conf.text.problems import ConfError, Findings, Problem, Severity
 from pointsman.daemon.runtime.ownership import find_weakness
 from pointsman.daemon.runtime.read_file import DiskReader
 from pointsman.model.config import Config
+from pointsman.model.decoding import without_collector
 from pointsman.model.wording import count
 
 EXIT_WARNINGS = 1
@@ -53,22 +53,10 @@ def load_file(path: Path, config_id: str | None = None, more: Iterable[ExtraChec
         check_programs(config, inspect, findings)
 
     checks = (programs, check_not_empty, *more)
-    with _without_collector():
-        return load(reader, str(path), host_name, config_id, checks, os.environ)
-
-
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """A configuration is a hundred thousand objects that stay; looking for garbage among them takes longer
-    than making them, so they are left out of that afterwards, too."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was_on:
-            gc.enable()
+    with without_collector():
+        loaded = load(reader, str(path), host_name, config_id, checks, os.environ)
+    gc.freeze()
+    return loaded
 
 
 def inspect_program(path: str) -> Program | None:

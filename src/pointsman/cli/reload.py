@@ -15,6 +15,7 @@ from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summar
 from pointsman.cli.wording import complain
 from pointsman.conf.text.problems import ConfError, Problem, Severity
 from pointsman.control.client import ControlError, ProtocolError, request
+from pointsman.control.codec import encode_config
 from pointsman.control.messages import (
     ErrorReply,
     ReloadRefused,
@@ -134,7 +135,7 @@ def _reload(
     warnings = [each for each in loaded.problems if each.severity is Severity.WARNING]
     _show_new(warnings, running.warnings, file)
     told = tuple(dict.fromkeys(map(_fingerprint, warnings)))[:MOST_WARNINGS]
-    asked = ReloadRequest(loaded.config, dry_run, force, str(file.absolute()), told)
+    asked = ReloadRequest(encode_config(loaded.config), dry_run, force, str(file.absolute()), told)
     return _take(asked, as_json, f"{file} is in force as", is_signal)
 
 

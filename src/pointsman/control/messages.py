@@ -6,18 +6,16 @@ Each is a tagged msgspec Struct, encoded as JSON, so that a capture is readable.
 
 from __future__ import annotations
 
-import functools
-import ipaddress
-import socket
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import msgspec
 
+from pointsman.control.codec import EncodedConfig, decoder, encoder
 from pointsman.control.status import ServiceStatus, Status
 from pointsman.control.sync_messages import HandedOver, HandOver, SyncReport
-from pointsman.model.address import Address, Network
+from pointsman.model.address import Address
 from pointsman.model.config import Config
 from pointsman.model.decoding import decoding
 from pointsman.model.operations import Operation, Refusal
@@ -28,8 +26,6 @@ from pointsman.model.traffic import Connection, Counters
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes. A longer message closes the connection."""
-MAX_SHARED_ADDRESSES = 8192
-"""More than one page of a table has. A page has each address twice: in the table and in the counters."""
 
 
 # vrrp -> director
@@ -225,7 +221,7 @@ class ApplyRequest(msgspec.Struct, frozen=True, tag=True):
 class ReloadRequest(msgspec.Struct, frozen=True, tag=True):
     """Request to replace the configuration in force; None: by the previous one."""
 
-    config: Config | None
+    config: EncodedConfig | None
     dry_run: bool = False
     """True: only report the planned changes."""
     force: bool = False
@@ -384,39 +380,6 @@ Reply = (
 )
 
 
-def _decode_custom(kind: Any, value: object) -> object:
-    if kind is Address and isinstance(value, str):
-        return _address(value)
-    if kind is Network and isinstance(value, str):
-        return ipaddress.ip_network(value)
-    raise TypeError(f"cannot decode {kind!r}")
-
-
-@functools.lru_cache(MAX_SHARED_ADDRESSES)
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return an address, the same object for the same text: parsing takes long. Raises ValueError."""
-    try:
-        return ipaddress.IPv4Address(socket.inet_pton(socket.AF_INET, text))  # a quarter of ip_address
-    except (OSError, ValueError):
-        return ipaddress.ip_address(text)
-
-
-encoder = msgspec.json.Encoder(enc_hook=str)
-"""Encodes models as JSON, IP addresses as strings."""
-
-_Kind = TypeVar("_Kind")
-
-
-def decoder(kind: type[_Kind]) -> msgspec.json.Decoder[_Kind]:
-    """Return the decoder for this type, as `encoder` writes it."""
-    return _decoder(cast(Any, kind))
-
-
-@functools.cache
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind, dec_hook=_decode_custom)
-
-
 def encode(
     message: Report | VrrpOrder | CheckerOrder | SyncOrder | SupervisorMessage | Request | Reply,
 ) -> bytes:
@@ -455,34 +418,25 @@ _KINDS: dict[str, Any] = {
     "resync_decoder": Resync,
     "supervisor_decoder": SupervisorMessage,
 }
+_REQUEST: Any = Request
+_REPLY: Any = Reply
 
 
 def __getattr__(name: str) -> msgspec.json.Decoder[Any]:
     if name not in _KINDS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _decoder(_KINDS[name])
+    return decoder(_KINDS[name])
 
 
 def decode_request(data: bytes) -> Request:
     """Return a request of a client. Raises InvalidDataError."""
     with decoding():
-        request: Request = _decoder(Request).decode(data)
+        request: Request = decoder(_REQUEST).decode(data)
     return request
 
 
 def decode_reply(data: bytes) -> Reply:
     """Return a reply of the director. Raises InvalidDataError."""
     with decoding():
-        reply: Reply = _decoder(Reply).decode(data)
+        reply: Reply = decoder(_REPLY).decode(data)
     return reply
-
-
-def encode_config(config: Config) -> bytes:
-    """Return a configuration as bytes."""
-    return encoder.encode(config)
-
-
-def decode_config(data: bytes) -> Config:
-    """Return the configuration that `encode_config` wrote. Raises InvalidDataError."""
-    with decoding():
-        return decoder(Config).decode(data)

@@ -82,7 +82,10 @@ class Supervisor:
         self._reload_wanted = False
         self._dump = dump
         self._dump_wanted = False
-        self._inbox = Inbox(ready, supervisor_decoder, "director", log)
+        self._inbox = Inbox(
+            *(ready, supervisor_decoder, "director", log),
+            virtual_servers=config_history.current.virtual_servers if config_history else (),
+        )
         """Messages of the director: its table is in force, and new configurations."""
         self._watch = SilenceWatch()
         self.was_ready = False

@@ -22,7 +22,7 @@ _DIGEST_SIZE = 8
 """Bytes; no more than a few checks of one real server have to differ."""
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Check(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Settings of every check: its schedule and its retries."""
 
     delay_loop: float = 60.0

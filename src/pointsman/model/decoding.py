@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One exception for all that a JSON decoder raises: the bytes can come from anybody."""
+"""Decode data, which can come from anybody: one exception for all that a JSON decoder raises."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 
 import msgspec
@@ -26,3 +27,15 @@ def decoding() -> Iterator[None]:
         raise InvalidDataError(text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "...") from error
     except RecursionError:
         raise InvalidDataError("JSON is nested too deeply") from None
+
+
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Make objects in this block that stay: looking for garbage among them takes longer than making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -35,7 +35,7 @@ AnyCheck = (
 )
 
 
-class PoolMember(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class PoolMember(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """A real server of a virtual server, with its checks."""
 
     server: RealServer
@@ -54,7 +54,7 @@ class PoolMember(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     location: Location | None = None
 
 
-class VirtualServer(msgspec.Struct, frozen=True, kw_only=True):
+class VirtualServer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A virtual_server block. One with a group gives a service for each address of the group."""
 
     service: VirtualService

@@ -53,7 +53,7 @@ class TunnelChecksum(enum.Enum):
     REMOTE = "remcsum"
 
 
-class Tunnel(msgspec.Struct, frozen=True, gc=False):
+class Tunnel(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Tunnel to a real server with Forwarding.TUNNEL."""
 
     type: TunnelType = TunnelType.IPIP
@@ -82,7 +82,7 @@ class Tunnel(msgspec.Struct, frozen=True, gc=False):
         return " ".join(words)
 
 
-class ServiceKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+class ServiceKey(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, cache_hash=True):
     """Destination of clients: transport, VIP and port (0: every port), or a firewall mark.
 
     For a mark, `transport` and `address` are None and `ipv6` is the family.
@@ -132,7 +132,7 @@ class Front(msgspec.Struct, frozen=True):
         return f"{self.transport.name} {format_endpoint(self.address, self.port)}"
 
 
-class VirtualService(msgspec.Struct, frozen=True, kw_only=True):
+class VirtualService(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Configuration of a virtual service."""
 
     key: ServiceKey
@@ -151,7 +151,7 @@ class VirtualService(msgspec.Struct, frozen=True, kw_only=True):
     """
 
 
-class RealServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class RealServer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """A real server (IPVS: destination) of one service."""
 
     key: ServerKey

@@ -221,7 +221,7 @@ def run(
 
     async def body() -> int:
         loop = asyncio.get_running_loop()
-        channel = DirectorChannel(director, loop, serial)
+        channel = DirectorChannel(director, loop, serial, virtual_servers)
         checker = Checker(virtual_servers, channel, loop)
         if bfd is not None:
             bfd.setblocking(False)

@@ -45,6 +45,7 @@ from pointsman.health.alerts import Alert
 from pointsman.health.unanswered import unanswered_problems
 from pointsman.lvs.estimator import Estimator
 from pointsman.lvs.grace import Grace
+from pointsman.model.decoding import InvalidDataError
 from pointsman.model.wording import count
 
 log = logging.getLogger("director")
@@ -321,7 +322,7 @@ class Director:
     def _reload(self, request: messages.ReloadRequest) -> messages.Reply:
         try:
             planned = self._reloader.plan(request.config, request.force)
-        except CannotReloadError as error:
+        except (CannotReloadError, InvalidDataError) as error:
             if not request.dry_run and request.config is not None:
                 self._reloader.on_refused((str(error),))
             return messages.ErrorReply(str(error))

@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from pointsman.conf.check.empty_config import EMPTY, is_empty
+from pointsman.control.codec import ConfigDecoder, EncodedConfig, encode_config
 from pointsman.control.messages import NewConfiguration
 from pointsman.control.status import ConfigurationStatus
 from pointsman.daemon.director.table_sync import TableSync
-from pointsman.daemon.runtime.config_history import MAX_KEPT, ConfigHistory, send_config
+from pointsman.daemon.runtime.config_history import MAX_KEPT, ConfigHistory, send_config, whole
 from pointsman.dataplane.interface import DataPlane
 from pointsman.model.config import Config
 from pointsman.model.diff import describe_changes
@@ -40,6 +43,8 @@ class Planned(NamedTuple):
     """A configuration that can be applied, and the changes."""
 
     config: Config
+    services: msgspec.Raw
+    """Its virtual servers, encoded."""
     rollback: bool
     interfaces: list[str]
     steps: tuple[str, ...]
@@ -61,24 +66,24 @@ class Reload:
         """File of each configuration by number; without an entry: the file of the start."""
         self._warnings: tuple[str, ...] = ()
         self._refused: tuple[str, ...] = ()
-        self._pending: list[tuple[socket.socket, Config, NewConfiguration]] = []
+        self._decoder = ConfigDecoder(config_history.current.virtual_servers)
+        self._pending: list[tuple[socket.socket, EncodedConfig, NewConfiguration]] = []
 
     @property
     def number(self) -> int:
         """Number of the configuration in force."""
         return self._config_history.number
 
-    def plan(self, config: Config | None, force: bool = False) -> Planned:
+    def plan(self, encoded: EncodedConfig | None, force: bool = False) -> Planned:
         """Return the changes that a configuration would make; None: the previous configuration.
 
-        `force`: also if the configuration is empty. Raises CannotReloadError.
+        `force`: also if the configuration is empty. Raises CannotReloadError, and InvalidDataError.
         """
-        rollback = config is None
-        if config is None:
-            if self._config_history.previous is None:
-                raise CannotReloadError(
-                    "there is no previous configuration to roll back to; nothing was changed"
-                )
+        if encoded is not None:
+            config = self._decoder.decode(encoded)
+        elif self._config_history.previous is None:
+            raise CannotReloadError("there is no previous configuration to roll back to; nothing was changed")
+        else:
             config = self._config_history.previous[1]
         if not force and is_empty(config) and not is_empty(self._config_history.current):
             raise CannotReloadError(
@@ -93,7 +98,8 @@ class Reload:
             *describe_changes(self._config_history.current, config),
             *self._table_sync.plan(config),
         ]
-        return Planned(config, rollback, interfaces, tuple(steps))
+        services = (encoded or encode_config(config)).services
+        return Planned(config, services, encoded is None, interfaces, tuple(steps))
 
     def apply(self, planned: Planned, file: str | None = None, warnings: tuple[str, ...] = ()) -> None:
         """Apply a planned configuration from this file. The caller must then call TableSync.sync.
@@ -112,6 +118,7 @@ class Reload:
             self._files = {number: each for number, each in self._files.items() if number > oldest}
             if file:
                 self._files[self.number] = file
+        before = self._table_sync.index.config
         self._table_sync.reconfigure(planned.config)
         self._since = time.monotonic()
         self._refused = ()
@@ -119,13 +126,22 @@ class Reload:
         log.info("configuration %d is in force: %s", self.number, count(len(planned.steps), "change"))
         for step in planned.steps:
             log.info("  %s", step)
-        message = NewConfiguration(planned.rollback, self._config_history.serial)
-        self._pending += [(channel, part(planned.config), message) for channel, part in self.receivers]
+        self._distribute(planned, before)
         self.send_pending()
+
+    def _distribute(self, planned: Planned, before: Config) -> None:
+        """Queue the configuration for the processes whose part of it has changed, and for the supervisor."""
+        message = NewConfiguration(planned.rollback, self._config_history.serial)
+        for channel, part in self.receivers:
+            own = part(planned.config)
+            if part is not whole and own == part(before) and not self.is_pending(channel):
+                continue
+            services = planned.services if own.virtual_servers is planned.config.virtual_servers else None
+            self._pending.append((channel, encode_config(own, services), message))
 
     def send_pending(self) -> None:
         """Send the configuration to the processes that lack it. A full channel is retried later."""
-        waiting: list[tuple[socket.socket, Config, NewConfiguration]] = []
+        waiting: list[tuple[socket.socket, EncodedConfig, NewConfiguration]] = []
         for channel, config, message in self._pending:
             if any(channel is earlier for earlier, _, _ in waiting):
                 waiting.append((channel, config, message))

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from pointsman.control.messages import CheckResult, decoder, encoder
+from pointsman.control.codec import decoder, encoder
+from pointsman.control.messages import CheckResult
 from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.model.decoding import InvalidDataError, decoding
 from pointsman.model.override import Override

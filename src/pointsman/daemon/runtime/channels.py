@@ -6,12 +6,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 import msgspec
 
 from pointsman.control import messages
+from pointsman.control.codec import ConfigDecoder
 from pointsman.control.messages import NewConfiguration
 from pointsman.daemon.runtime.config_history import (
     for_bfd,
@@ -20,10 +21,12 @@ from pointsman.daemon.runtime.config_history import (
     for_sync,
     for_vrrp,
     receive_config,
+    whole,
 )
 from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.model.config import Config
 from pointsman.model.decoding import InvalidDataError, decoding
+from pointsman.model.health import VirtualServer
 
 _director_log = logging.getLogger("director")
 
@@ -60,11 +63,13 @@ class Inbox(Generic[_Message]):
         sender: str,
         log: logging.Logger,
         began_with: int = 0,
+        virtual_servers: Iterable[VirtualServer] = (),
     ) -> None:
         """`sender`: name of the process at the other end in log lines.
 
         `began_with`: serial of the configuration that this process began with. Earlier ones, which wait in
-        the channel of a process that did not run, are dropped.
+        the channel of a process that did not run, are dropped. `virtual_servers`: those of that
+        configuration; later ones have most of them in common with it.
         """
         self.channel = channel
         self.closed = False
@@ -74,6 +79,7 @@ class Inbox(Generic[_Message]):
         self._log = log
         self._once = LogOnce(log)
         self._began_with = began_with
+        self._configs = ConfigDecoder(virtual_servers)
 
     def receive(self) -> _Message | None:
         """Return the next message; None: there is none now, or the other end was closed (`closed`).
@@ -90,7 +96,7 @@ class Inbox(Generic[_Message]):
                 self.closed = True
                 return None
             except InvalidDataError as error:
-                self._log.error("cannot decode the new configuration, keeping the current one: %s", error)
+                self._log_undecodable(error)
                 continue
             if not data:
                 self.closed = True
@@ -105,10 +111,17 @@ class Inbox(Generic[_Message]):
                 return message
             if 0 < message.serial <= self._began_with:
                 continue
-            if config is not None:
-                return msgspec.structs.replace(message, config=config)
-            self._log_invalid("a new configuration without a file descriptor")
+            if config is None:
+                self._log_invalid("a new configuration without a file descriptor")
+                continue
+            try:
+                return msgspec.structs.replace(message, config=self._configs.decode(config))
+            except InvalidDataError as error:
+                self._log_undecodable(error)
         return None
+
+    def _log_undecodable(self, error: InvalidDataError) -> None:
+        self._log.error("cannot decode the new configuration, keeping the current one: %s", error)
 
     def _log_invalid(self, reason: str) -> None:
         text = "dropped an invalid message of the %s: %s (logged once)"
@@ -138,7 +151,7 @@ def receivers(channels: Channels, supervisor: socket.socket) -> tuple[Receiver, 
         (channels.scripts, for_scripts),
         (channels.bfd, for_bfd),
         (channels.sync, for_sync),
-        (supervisor, lambda config: config),
+        (supervisor, whole),
     )
 
 

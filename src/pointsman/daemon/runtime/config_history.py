@@ -14,8 +14,10 @@ import struct
 
 import msgspec
 
-from pointsman.control.messages import NewConfiguration, decode_config, encode, encode_config
+from pointsman.control.codec import EncodedConfig, decoder, encode_config, encoder
+from pointsman.control.messages import NewConfiguration, encode
 from pointsman.model.config import Config, Mail
+from pointsman.model.decoding import decoding
 
 MAX_KEPT = 10
 """Configurations that are kept for `pointsman rollback`, the one in force included."""
@@ -61,12 +63,15 @@ class ConfigHistory:
         self.serial += 1
 
 
-def send_config(channel: socket.socket, config: Config, rollback: bool = False, serial: int = 0) -> None:
+def send_config(
+    channel: socket.socket, config: Config | EncodedConfig, rollback: bool = False, serial: int = 0
+) -> None:
     """Send a configuration over a SOCK_SEQPACKET channel. Raises OSError; BlockingIOError: it is full."""
+    encoded = encode_config(config) if isinstance(config, Config) else config
     descriptor = os.memfd_create("configuration", os.MFD_CLOEXEC)
     try:
         with open(descriptor, "wb", closefd=False) as file:
-            file.write(encode_config(config))
+            file.write(encoder.encode(encoded))
         socket.send_fds(
             channel, [encode(NewConfiguration(rollback, serial))], [descriptor], socket.MSG_DONTWAIT
         )
@@ -74,7 +79,7 @@ def send_config(channel: socket.socket, config: Config, rollback: bool = False, 
         os.close(descriptor)
 
 
-def receive_config(channel: socket.socket, flags: int = 0) -> tuple[bytes, Config | None]:
+def receive_config(channel: socket.socket, flags: int = 0) -> tuple[bytes, EncodedConfig | None]:
     """Return the next message (empty: the channel is closed), and the configuration passed with it.
 
     Raises OSError, and InvalidDataError for a configuration that is not valid.
@@ -97,10 +102,15 @@ def receive_config(channel: socket.socket, flags: int = 0) -> tuple[bytes, Confi
                 os.close(descriptor)
 
 
-def _read(descriptor: int) -> Config:
+def _read(descriptor: int) -> EncodedConfig:
     os.lseek(descriptor, 0, os.SEEK_SET)
-    with open(descriptor, "rb", closefd=False) as file:
-        return decode_config(file.read())
+    with open(descriptor, "rb", closefd=False) as file, decoding():
+        return decoder(EncodedConfig).decode(file.read())
+
+
+def whole(config: Config) -> Config:
+    """Return the part for the supervisor: all of it."""
+    return config
 
 
 def for_vrrp(config: Config) -> Config:

@@ -12,6 +12,7 @@ from pointsman.control import messages
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.lvs.desired import CheckKey
 from pointsman.model.config import Config
+from pointsman.model.health import VirtualServer
 
 log = logging.getLogger("checker")
 
@@ -19,10 +20,18 @@ log = logging.getLogger("checker")
 class DirectorChannel:
     """Sends check results, calls back for orders. Never blocks, never loses the latest result of a check."""
 
-    def __init__(self, channel: socket.socket, loop: asyncio.AbstractEventLoop, serial: int = 0) -> None:
-        """`serial`: of the configuration that this process began with."""
+    def __init__(
+        self,
+        channel: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        serial: int = 0,
+        virtual_servers: Iterable[VirtualServer] = (),
+    ) -> None:
+        """`serial`, `virtual_servers`: of the configuration that this process began with."""
         self._channel = channel
-        self._orders = Inbox(channel, messages.checker_order_decoder, "director", log, serial)
+        self._orders = Inbox(
+            channel, messages.checker_order_decoder, "director", log, serial, virtual_servers
+        )
         self._loop = loop
         self._waiting: dict[CheckKey | None, messages.ScriptsReport] = {}
         self._latest: dict[CheckKey | None, messages.ScriptsReport] = {}

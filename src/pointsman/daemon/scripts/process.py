@@ -90,7 +90,7 @@ class ScriptsProcess:
         """Work until SIGTERM, then run the programs of the last messages of VRRP and the director."""
         loop = asyncio.get_running_loop()
         await self._apply(self._config)
-        channel = DirectorChannel(self._director, loop, self._serial)
+        channel = DirectorChannel(self._director, loop, self._serial, self._config.virtual_servers)
         self._problems.report_to(channel.send_problems)
         channel.on_run_program = self._server_notifier.put
         channel.on_tell_servers = lambda line: self._write_line(line, to_servers=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pointsman.control.messages import CheckResult, OverrideRequest, decode_config, encode_config
+from pointsman.control.codec import ConfigDecoder, encode_config
+from pointsman.control.messages import CheckResult, OverrideRequest
 from pointsman.daemon.director.state_file import StateFile
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane
@@ -100,7 +101,7 @@ def test_an_identity_does_not_depend_on_where_the_tracked_file_is_written() -> N
 
 def test_an_identity_is_the_same_after_a_journey_between_processes() -> None:
     check = msgspec.structs.replace(DYNAMIC, timeout=3.0, delay_loop=0.5)
-    sent = decode_config(encode_config(config(check, tcp(80))))
+    sent = ConfigDecoder().decode(encode_config(config(check, tcp(80))))
     assert [each.identity for each in sent.virtual_servers[0].members[0].checks] == [
         check.identity,
         tcp(80).identity,

@@ -17,6 +17,7 @@ import pytest
 
 from pointsman.conf.load import load_text
 from pointsman.control.client import joined
+from pointsman.control.codec import encode_config
 from pointsman.control.messages import (
     AdvertsDropped,
     ApplyRequest,
@@ -131,7 +132,8 @@ def test_a_restart_mails_a_state_only_when_it_is_another() -> None:
 def test_an_instance_that_a_reload_removes_mails_that_it_is_deleted() -> None:
     director, mails = started()
     director._on_instance_changed(entered("BACKUP"))
-    assert not isinstance(director._reload(ReloadRequest(Config(router_id="lb-01"), force=True)), ErrorReply)
+    empty = encode_config(Config(router_id="lb-01"))
+    assert not isinstance(director._reload(ReloadRequest(empty, force=True)), ErrorReply)
     for _ in range(2):
         director._on_instance_changed(entered("INIT"))
     assert mails.subjects == ["Entering BACKUP state", "Deleted"]

@@ -11,11 +11,12 @@ from ipaddress import ip_address
 import pytest
 
 from pointsman.conf.load import load_text
+from pointsman.control.codec import ConfigDecoder, encode_config
 from pointsman.control.messages import CheckResult, NewConfiguration, vrrp_order_decoder
-from pointsman.daemon.director.reload import CannotReloadError, Reload
+from pointsman.daemon.director.reload import CannotReloadError, Planned, Reload
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.daemon.runtime.channels import Inbox
-from pointsman.daemon.runtime.config_history import MAX_KEPT, ConfigHistory
+from pointsman.daemon.runtime.config_history import MAX_KEPT, ConfigHistory, for_vrrp
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
@@ -62,6 +63,11 @@ def config(*replaced: tuple[str, str]) -> Config:
     return load_text(text).config
 
 
+def decoded(wanted: Config) -> Config:
+    """Return a configuration as a process receives it: without the places of its virtual servers."""
+    return ConfigDecoder().decode(encode_config(wanted))
+
+
 class Desk:
     """A reloader with everything around it."""
 
@@ -78,8 +84,11 @@ class Desk:
             raise CannotReloadError(self.missing)
         return [instance.interface for instance in wanted.instances]
 
+    def plan(self, wanted: Config | None, force: bool = False) -> Planned:
+        return self.reloader.plan(None if wanted is None else encode_config(wanted), force)
+
     def take(self, wanted: Config | None) -> tuple[str, ...]:
-        planned = self.reloader.plan(wanted)
+        planned = self.plan(wanted)
         self.reloader.apply(planned)
         self.table_sync.sync()
         return planned.steps
@@ -105,7 +114,7 @@ def test_the_same_file_changes_nothing(desk: Desk) -> None:
 
 def test_a_plan_does_nothing_by_itself(desk: Desk) -> None:
     wanted = config(("real_server 10.0.0.21 80 {", "real_server 10.0.0.21 80 {\nweight 9"))
-    assert desk.reloader.plan(wanted).steps == ("server 10.0.0.21:80 of TCP 10.0.0.1:80: weight 1 -> 9",)
+    assert desk.plan(wanted).steps == ("server 10.0.0.21:80 of TCP 10.0.0.1:80: weight 1 -> 9",)
     assert desk.weights() == {WEB[0]: 1, WEB[1]: 1}
 
 
@@ -116,7 +125,7 @@ def test_a_service_that_is_gone_leaves_the_table_and_a_rollback_brings_it_back(d
     assert "add service TCP 10.0.0.1:80 rr" in desk.take(None)
     assert desk.weights() == {WEB[0]: 1, WEB[1]: 1}
     with pytest.raises(CannotReloadError, match="no previous configuration"):
-        desk.reloader.plan(None)
+        desk.plan(None)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +154,7 @@ def test_a_verdict_follows_its_check_to_another_place(desk: Desk) -> None:
 
 def test_the_plan_says_what_of_a_service_changes(desk: Desk) -> None:
     wanted = config(("lvs_sched rr", "lvs_sched wlc\n persistence_timeout 50"))
-    assert desk.reloader.plan(wanted).steps == (
+    assert desk.plan(wanted).steps == (
         "service TCP 10.0.0.1:80: scheduler rr -> wlc, persistence none -> 50",
     )
 
@@ -153,10 +162,10 @@ def test_the_plan_says_what_of_a_service_changes(desk: Desk) -> None:
 def test_a_configuration_without_anything_is_not_taken_by_mistake(desk: Desk) -> None:
     empty = load_text("global_defs {\n}\n").config
     with pytest.raises(CannotReloadError, match="pointsman reload --force"):
-        desk.reloader.plan(empty)
-    assert desk.reloader.plan(empty, force=True).steps
+        desk.plan(empty)
+    assert desk.plan(empty, force=True).steps
     desk.config_history.push(empty)
-    assert desk.reloader.plan(empty) is not None
+    assert desk.plan(empty) is not None
 
 
 def test_the_file_in_force_is_named_also_after_a_rollback(desk: Desk) -> None:
@@ -164,7 +173,7 @@ def test_the_file_in_force_is_named_also_after_a_rollback(desk: Desk) -> None:
         return desk.reloader.describe(0.0, None, None).file
 
     assert file() is None
-    desk.reloader.apply(desk.reloader.plan(config(("priority 100", "priority 101"))), "/etc/other.conf")
+    desk.reloader.apply(desk.plan(config(("priority 100", "priority 101"))), "/etc/other.conf")
     assert file() == "/etc/other.conf"
     desk.take(config(("priority 100", "priority 102")))
     assert file() == "/etc/other.conf"
@@ -176,7 +185,7 @@ def test_the_file_in_force_is_named_also_after_a_rollback(desk: Desk) -> None:
 def test_what_this_host_cannot_run_changes_nothing(desk: Desk) -> None:
     desk.missing = "no such interface: eth9"
     with pytest.raises(CannotReloadError, match="no such interface"):
-        desk.reloader.plan(config(("priority 100", "priority 101")))
+        desk.plan(config(("priority 100", "priority 101")))
     assert desk.config_history.number == 1
 
 
@@ -198,7 +207,7 @@ def test_every_process_is_told_its_part_even_when_it_is_busy(desk: Desk) -> None
         there.recv(65536)
     desk.reloader.send_pending()
     inbox = Inbox(there, vrrp_order_decoder, "director", logging.getLogger("test"))
-    assert inbox.receive() == NewConfiguration(rollback=False, serial=2, config=wanted)
+    assert inbox.receive() == NewConfiguration(rollback=False, serial=2, config=decoded(wanted))
     here.close()
     there.close()
 
@@ -214,8 +223,27 @@ def test_a_process_does_not_go_through_configurations_before_the_one_that_it_beg
         desk.take(third)
         inbox = Inbox(there, vrrp_order_decoder, "director", logging.getLogger("test"), began_with)
         received = inbox.receive()
-        assert isinstance(received, NewConfiguration) and received.config == third
+        assert isinstance(received, NewConfiguration) and received.config == decoded(third)
         assert inbox.receive() is None
+
+
+def test_a_process_is_told_only_what_changes_its_part(desk: Desk) -> None:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here, there:
+        desk.reloader.receivers = [(here, for_vrrp)]
+        inbox = Inbox(there, vrrp_order_decoder, "director", logging.getLogger("test"))
+        desk.take(config(("lvs_sched rr", "lvs_sched wlc")))
+        assert inbox.receive() is None
+        desk.take(config(("priority 100", "priority 101")))
+        received = inbox.receive()
+        assert isinstance(received, NewConfiguration) and received.serial == 3
+
+
+def test_a_reload_keeps_the_objects_of_what_it_does_not_change(desk: Desk) -> None:
+    before = desk.config_history.current
+    desk.take(config(("priority 100", "priority 101")))
+    after = desk.config_history.current
+    assert after != before and after.virtual_servers[0] is before.virtual_servers[0]
 
 
 def test_what_belongs_to_a_configuration_waits_with_it(desk: Desk) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pointsman.conf.load import load_text
-from pointsman.control.messages import decode_config, encode_config
+from pointsman.control.codec import ConfigDecoder, encode_config
 
 EVERYTHING = """
 global_defs {
@@ -61,4 +61,4 @@ vrrp_instance B {
 
 def test_it_comes_back_as_it_was() -> None:
     config = load_text(EVERYTHING, "f").config
-    assert decode_config(encode_config(config)) == config
+    assert ConfigDecoder().decode(encode_config(config)) == config
