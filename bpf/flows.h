@@ -337,8 +337,15 @@ static __always_inline void continue_connection(struct connection *entry, __u64 
 {
 	__u32 state = WORD_STATE_OF(word);
 
-	if ((may_leave_state(state, flags) && next_state(state, flags) != state) ||
-	    ((word ^ deadline_in(control.timeout[state])) & (DEADLINE_MASK | WORD_FOREIGN)))
+	if (may_leave_state(state, flags)) {
+		if (is_half_open(state))
+			judge_answer(entry, word, flags);
+		if (next_state(state, flags) != state) {
+			change_state(entry, word, flags, client, rest);
+			return;
+		}
+	}
+	if ((word ^ deadline_in(control.timeout[state])) & (DEADLINE_MASK | WORD_FOREIGN))
 		change_state(entry, word, flags, client, rest);
 }
 
