@@ -343,12 +343,7 @@ def configs(draw: st.DrawFn) -> Config:
 @settings(max_examples=150, deadline=None)
 def test_what_is_shown_reads_as_the_same_configuration(config: Config) -> None:
     text = show_config(config)
-    try:
-        loaded = load_text(text).config
-    except ConfError as error:
-        # Where a random real server lies is the only thing that may be wrong with a model.
-        assert all("is not on the director's link" in each.text for each in error.errors), error
-        return
+    loaded = load_text(text).config
     assert plain(loaded) == plain(config)
     assert show_config(loaded) == text
 

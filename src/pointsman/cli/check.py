@@ -45,6 +45,12 @@ MOST_LISTED = 20
     help="Also compare with the other director's file.",
 )
 @click.option("--peer-id", help="Config id for --peer. [default: that of this file]")
+@click.option(
+    "--xdp-mode",
+    type=click.Choice(["auto", "native", "generic", "tc"]),
+    default="auto",
+    help="Mode of the director that would run the file: with tc, tc filters can mark packets.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 if there are warnings.")
 @click.option("--json", "as_json", is_flag=True, help="Print all problems as JSON.")
 def check(
@@ -54,6 +60,7 @@ def check(
     live: bool,
     peer: Path | None,
     peer_id: str | None,
+    xdp_mode: str,
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -76,7 +83,7 @@ def check(
     if peer is not None:
         more.append(_pair(peer, config_id if peer_id is None else peer_id))
     try:
-        problems = load_file(file, config_id, more).problems
+        problems = load_file(file, config_id, more, tc=xdp_mode == "tc").problems
         code = EXIT_WARNINGS if strict and _has(problems, Severity.WARNING) else 0
     except ConfError as error:
         problems, code = error.problems, EXIT_ERRORS

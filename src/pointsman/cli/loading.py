@@ -5,27 +5,37 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import socket
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from pointsman.cli.wording import columns, visible
 from pointsman.conf.check.empty_config import check_not_empty
-from pointsman.conf.check.programs import Program, check_programs
+from pointsman.conf.check.marks import check_marks
+from pointsman.conf.check.programs import Program, check_programs, with_full_paths
 from pointsman.conf.load import ExtraCheck, Loaded, load
 from pointsman.conf.text.problems import ConfError, Findings, Problem, Severity
 from pointsman.daemon.runtime.ownership import find_weakness
 from pointsman.daemon.runtime.read_file import DiskReader
+from pointsman.daemon.runtime.run_program import find_identity
 from pointsman.model.config import Config
-from pointsman.model.decoding import without_collector
+from pointsman.model.location import Location
+from pointsman.model.tracking import Identity
 from pointsman.model.wording import count
 
 EXIT_WARNINGS = 1
 EXIT_ERRORS = 2
+
+MOST_PLACES = 20
+"""Places that are listed of equal problems."""
+
+_NAME = re.compile(r"[^\s,;()]*\d[^\s,;()]*")
+"""A word with a digit: an address, a number, most names."""
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 
@@ -34,29 +44,62 @@ STANDARD_INPUT = "-"
 """File name for standard input, on the command line."""
 
 
-def load_file(path: Path, config_id: str | None = None, more: Iterable[ExtraCheck] = ()) -> Loaded:
-    """Load the configuration of a file (`-`: standard input), and check the programs that it names.
+def load_file(
+    path: Path, config_id: str | None = None, more: Iterable[ExtraCheck] = (), *, tc: bool = False
+) -> Loaded:
+    """Load the configuration of a file (`-`: standard input), and check what it needs of this host.
 
-    Raises ConfError.
+    `tc`: the data plane is attached behind tc filters, whose marks it sees. Raises ConfError.
     """
     host_name = socket.gethostname() or "localhost"
-
     reader = DiskReader(STANDARD_INPUT)
-
-    def inspect(program: str) -> Program | None:
-        try:
-            return reader.ask(program, lambda: inspect_program(program))
-        except TimeoutError:
-            return None
+    host = _ProgramHost(reader)
 
     def programs(config: Config, findings: Findings) -> None:
-        check_programs(config, inspect, findings)
+        check_programs(config, host, findings)
 
-    checks = (programs, check_not_empty, *more)
-    with without_collector():
+    def marks(config: Config, findings: Findings) -> None:
+        check_marks(config, tc, findings)
+
+    checks = (programs, marks, check_not_empty, *more)
+    with _without_collector():
         loaded = load(reader, str(path), host_name, config_id, checks, os.environ)
-    gc.freeze()
-    return loaded
+        return loaded._replace(config=with_full_paths(loaded.config, host))
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """A configuration is a hundred thousand objects that stay; looking for garbage among them takes longer
+    than making them, so they are left out of that afterwards, too."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
+
+
+class _ProgramHost:
+    """Programs and users of this host. A file system that does not answer has no programs."""
+
+    def __init__(self, reader: DiskReader) -> None:
+        self._reader = reader
+        self.path = os.environ.get("PATH") or os.defpath
+
+    def find(self, name: str) -> str:
+        places = (str(Path(folder) / name) for folder in self.path.split(os.pathsep) if folder)
+        return next((place for place in places if self.inspect(place) is not None), "")
+
+    def inspect(self, path: str) -> Program | None:
+        try:
+            return self._reader.ask(path, lambda: inspect_program(path))
+        except OSError:
+            return None
+
+    def identify(self, user: str, group: str) -> Identity:
+        return find_identity(user, group)
 
 
 def inspect_program(path: str) -> Program | None:
@@ -64,14 +107,17 @@ def inspect_program(path: str) -> Program | None:
     file = Path(path)
     if not file.is_file():
         return None
-    weakness = find_weakness(file)
-    return Program(os.access(file, os.X_OK), str(weakness.place) if weakness else "")
+    weakness, status = find_weakness(file), file.stat()
+    return Program(status.st_uid, status.st_gid, status.st_mode, str(weakness.place) if weakness else "")
 
 
-def load_or_exit(path: Path, config_id: str | None = None) -> Config:
-    """Load the configuration of a file and print its problems to standard error. Exit with 2 on an error."""
+def load_or_exit(path: Path, config_id: str | None = None, *, tc: bool = False) -> Config:
+    """Load the configuration of a file and print its problems to standard error. Exit with 2 on an error.
+
+    `tc`: as in load_file.
+    """
     try:
-        loaded = load_file(path, config_id)
+        loaded = load_file(path, config_id, tc=tc)
     except ConfError as error:
         print_problems(error.problems, err=True)
         click.echo(f"{path}: {summary(error.problems)}; nothing was changed", err=True)
@@ -93,15 +139,22 @@ def summary(problems: Iterable[Problem]) -> str:
 def print_problems(problems: Iterable[Problem], err: bool = False) -> None:
     """Print each problem with its line and a caret. Print equal ones once, with the other lines named.
 
-    Colour is used on a terminal only.
+    Warnings and notes are equal if they differ only in names with digits, such as addresses. Colour is used
+    on a terminal only.
     """
     alike: dict[tuple[Severity, str, str], list[Problem]] = {}
     for problem in problems:
-        alike.setdefault((problem.severity, problem.text, problem.remedy), []).append(problem)
+        alike.setdefault(_kind(problem), []).append(problem)
     for group in alike.values():
         for line in _lines(group):
             click.echo(line, err=err)
         click.echo("", err=err)
+
+
+def _kind(problem: Problem) -> tuple[Severity, str, str]:
+    if problem.severity is Severity.ERROR:
+        return problem.severity, problem.text, problem.remedy
+    return problem.severity, _NAME.sub("#", problem.text), _NAME.sub("#", problem.remedy)
 
 
 def _lines(group: list[Problem]) -> Iterator[str]:
@@ -117,13 +170,20 @@ def _lines(group: list[Problem]) -> Iterator[str]:
         yield f"  {' ' * len(number)} | {click.style(caret, fg=_COLOURS[problem.severity])}"
     for step in problem.origin:
         yield from _wrapped("  ", step)
-    others = [each.location for each in group[1:] if each.location is not None]
-    if others:
-        listed = ", ".join(str(each.line) for each in others[:20])
-        more = f" and {len(others) - 20} more" if len(others) > 20 else ""
-        yield from _wrapped("  ", f"also in line{'s' if len(others) > 1 else ''} {listed}{more}")
+    if others := [each.location for each in group[1:] if each.location is not None]:
+        yield from _wrapped("  ", _format_others(others, problem))
     if problem.remedy:
         yield from _wrapped("  -> ", problem.remedy)
+
+
+def _format_others(others: Sequence[Location], shown: Problem) -> str:
+    """Return the places of equal problems; files are named unless all are in the file of the shown one."""
+    places = list(dict.fromkeys(others))
+    more = f" and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
+    if shown.location is not None and all(each.file == shown.location.file for each in places):
+        lines = ", ".join(str(each.line) for each in places[:MOST_PLACES])
+        return f"also in line{'s' if len(places) > 1 else ''} {lines}{more}"
+    return f"also in {', '.join(f'{each.file}:{each.line}' for each in places[:MOST_PLACES])}{more}"
 
 
 def _wrapped(lead: str, text: str) -> list[str]:

@@ -25,7 +25,7 @@ from pointsman.control.messages import (
     StatusRequest,
 )
 from pointsman.control.paths import control_socket
-from pointsman.control.status import ConfigurationStatus
+from pointsman.control.status import Status
 from pointsman.model.wording import count
 
 EXIT_NOT_TAKEN = 1
@@ -115,15 +115,16 @@ def _reload(
     is_signal: bool = False,
 ) -> int:
     try:
-        running = _configuration()
+        status = _status()
     except (ControlError, ProtocolError) as error:
         return _failed(str(error))
+    running = status.configuration
     if file is None:
         if not running.file:
             return _failed("this director was started without a configuration file; name one with -f")
         file, config_id = Path(running.file), running.config_id
     try:
-        loaded = load_file(file, config_id)
+        loaded = load_file(file, config_id, tc=_sees_marks_of_tc(status))
     except ConfError as error:
         is_told = not dry_run and _tell_refused(tuple(str(each) for each in error.errors))
         if not (is_signal and is_told):  # the director has logged it
@@ -139,12 +140,17 @@ def _reload(
     return _take(asked, as_json, f"{file} is in force as", is_signal)
 
 
-def _configuration() -> ConfigurationStatus:
-    """Return the configuration in force. Raises ControlError and ProtocolError."""
-    reply = request(StatusRequest(services=False), control_socket())
+def _status() -> Status:
+    """Return the status of the director. Raises ControlError and ProtocolError."""
+    reply = request(StatusRequest(), control_socket())
     if not isinstance(reply, StatusReply):
         raise ControlError("the director does not know its file; name one with -f")
-    return reply.status.configuration
+    return reply.status
+
+
+def _sees_marks_of_tc(status: Status) -> bool:
+    """True if the data plane is attached behind tc filters."""
+    return any(each.mode == "tc" for each in status.data_plane.attachments)
 
 
 def _show_new(warnings: Sequence[Problem], known: Collection[str], file: Path) -> None:

@@ -119,7 +119,11 @@ def run(
         raise click.BadParameter(str(error), param_hint="--sysctl") from error
     by_hand = file is None and bool(interfaces)
     path = None if by_hand else (file or DEFAULT_FILE).absolute()
-    config = Config(router_id=socket.gethostname()) if path is None else load_or_exit(path, config_id)
+    config = (
+        Config(router_id=socket.gethostname())
+        if path is None
+        else load_or_exit(path, config_id, tc=xdp_mode == "tc")
+    )
     options = Options(
         interfaces=interfaces,
         xdp_mode=xdp_mode,

@@ -165,9 +165,8 @@ def test_an_interface_that_is_down_is_shown_as_down() -> None:
 
 def test_a_service_of_a_mark_that_packets_bear(running: Running) -> None:
     running.conf.write_text(CONF.replace("192.168.100.9 80", "fwmark 7"))
-    assert "FWM 7: marks of nftables and iptables are not visible here" in pointsman(
-        "check", str(running.conf)
-    )
+    assert "FWM 7 would get no packet" in pointsman("check", str(running.conf), code=2)
+    assert "only marks of tc filters are visible" in pointsman("check", "--xdp-mode", "tc", str(running.conf))
     pointsman("reload")
     lines = [line.split() for line in pointsman("ipvsadm", "-Ln").splitlines()]
     assert [line[:3] for line in lines[3:4]] == [["FWM", "7", "rr"]]

@@ -95,15 +95,24 @@ def _build_line(node: Node, static: bool) -> AddressLine:
     return AddressLine(node, entry, options.get("dev", _NOTHING).value, "use_vmac" in options)
 
 
-def _parse_interface_address(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+def _parse_interface_address(text_of_address: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
     try:
-        if "/" in text and not re.fullmatch(r"[0-9]{1,3}", text.partition("/")[2]):
+        if "/" in text_of_address and not re.fullmatch(r"[0-9]{1,3}", text_of_address.partition("/")[2]):
             raise ValueError
-        return ipaddress.ip_interface(text)
+        return ipaddress.ip_interface(text_of_address)
     except ValueError:
-        raise BadValueError(
-            "must be an address with or without a prefix length, such as 192.0.2.9/24"
-        ) from None
+        text = "must be an address with or without a prefix length, such as 192.0.2.9/24"
+        if netmask := _parse_netmask(text_of_address):
+            text = f"has a netmask; write the prefix length: {netmask}"
+        raise BadValueError(text) from None
+
+
+def _parse_netmask(text: str) -> str:
+    """Return `IP/NETMASK` with a prefix length. Empty: it is something else."""
+    try:
+        return str(ipaddress.IPv4Interface(text)) if "/" in text else ""
+    except ValueError:
+        return ""
 
 
 class _Option(NamedTuple):

@@ -16,7 +16,8 @@ from pointsman.conf.build.fast_path.cache import MakerCache
 from pointsman.conf.build.groups import build_groups
 from pointsman.conf.build.rules import RulePreferences
 from pointsman.conf.build.static import add_track_groups, build_static
-from pointsman.conf.build.tracking import build_fifos, build_surroundings, build_trackers
+from pointsman.conf.build.sync_groups import build_surroundings
+from pointsman.conf.build.tracking import build_fifos, build_trackers
 from pointsman.conf.build.urls import build_tls
 from pointsman.conf.build.virtual_servers import build_virtual_servers
 from pointsman.conf.build.vmac import InterfaceNames
@@ -36,6 +37,8 @@ MAX_SERVERS = 150_000
 """
 
 _SERVICE = len("virtual_server")
+_DISPLAYED = re.compile(r"[^<>@]*<\s*([^\s@<>,]+@[^\s@<>,]+)\s*>")
+"""A display name and an address: Jane Doe <jane@example.org>."""
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,]+(@[^\s@<>,]+)?")
 
 
@@ -46,7 +49,8 @@ def build_config(nodes: list[Node | Chunk], host_name: str, findings: Findings, 
         [node for setting in top.all("global_defs") for node in setting.block], "global_defs", findings
     )
     heard = build_sessions(top.all("bfd_instance"), findings)
-    known = build_trackers(top, findings)._replace(sessions=heard)
+    order = {id(node): number for number, node in enumerate(nodes)}
+    known = build_trackers(top, order, findings)._replace(sessions=heard)
     names = InterfaceNames(defaults)
     preferences = RulePreferences()
     static = build_static(top, defaults, preferences, findings)
@@ -122,7 +126,7 @@ def _build_mail(defaults: Settings, findings: Findings) -> Mail:
     stated = [setting for setting in (defaults.last("notification_email"), server) if setting]
     return Mail(
         recipients=tuple(_read_recipients(defaults.all("notification_email"), findings)),
-        sender=defaults.get("notification_email_from", str) or "",
+        sender=_read_sender(defaults, findings),
         server=host,
         port=25 if port is None else port,
         helo_name=defaults.get("smtp_helo_name", str) or "",
@@ -137,11 +141,30 @@ def _build_mail(defaults: Settings, findings: Findings) -> Mail:
 
 
 def _read_recipients(settings: list[Setting], findings: Findings) -> dict[str, None]:
-    """Return the addresses of the blocks. A line may have several."""
+    """Return the addresses of the blocks. A line has several, or a display name and one in <>."""
     found: dict[str, None] = {}
-    for word in (word for setting in settings for node in setting.block for word in node.words):
-        if not _MAIL_ADDRESS.fullmatch(word.text):
-            text = f"{word.text} is not a mail address"
-            findings.error(word.location, text, "write name@host", word.width)
-        found[word.text] = None
+    for node in (node for setting in settings for node in setting.block):
+        line = _DISPLAYED.fullmatch(" ".join(word.text for word in node.words))
+        if line:
+            found[line[1]] = None
+            continue
+        for word in node.words:
+            if not _MAIL_ADDRESS.fullmatch(word.text):
+                text = f"{word.text} is not a mail address"
+                findings.error(word.location, text, "write name@host", word.width)
+            found[word.text] = None
     return found
+
+
+def _read_sender(defaults: Settings, findings: Findings) -> str:
+    """Return the sender; the display name in front of an address in <> is left out."""
+    setting = defaults.last("notification_email_from")
+    if setting is None:
+        return ""
+    words = cast("tuple[str, ...]", setting.value)
+    shown = _DISPLAYED.fullmatch(" ".join(words))
+    if shown is None and len(words) > 1:
+        word = setting.node.values[1]
+        text = f"{word.text} after the value of notification_email_from has no effect"
+        findings.warning(word.location, text, "remove it", word.width)
+    return shown[1] if shown else words[0]

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pointsman.conf.keywords.settings import Setting
-from pointsman.conf.keywords.values import BadValueError, parse_address, parse_port
+from pointsman.conf.keywords.values import BadValueError, parse_address, parse_host, parse_port
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.model.address import Address
+from pointsman.model.service import Front, Transport
 
 MAX_TARGETS = 65536
 """Limit of services in one group."""
@@ -49,7 +50,7 @@ def build_groups(settings: list[Setting], findings: Findings) -> dict[str, tuple
             except BadValueError as error:
                 word = node.words[min(error.index, len(node.words) - 1)]
                 findings.error(word.location, f"virtual_server_group {name}: {error}", width=word.width)
-        if not targets:
+        if not targets and not setting.block:
             text = f"virtual_server_group {name} has no address"
             findings.error(setting.location, text, "add lines with IP [port]", keyword.width)
         found[name] = tuple(targets)
@@ -65,12 +66,28 @@ def build_targets(words: Sequence[Word], known: Groups) -> tuple[str, tuple[Targ
         return texts[1], known[texts[1]]
     if texts[:1] == ["fwmark"]:
         return "", (_parse_mark(texts[:2]),)
-    address = parse_address(texts[0])
+    address = parse_host(texts[0])
     try:
         port = parse_port(texts[1]) if len(texts) > 1 and texts[1] != "0" else 0
     except BadValueError as error:
         raise BadValueError(str(error), 1) from None
     return "", (Target(address, port),)
+
+
+def targets_by_mark(
+    targets: tuple[Target, ...], transport: Transport, marks: Iterator[int]
+) -> dict[Target, frozenset[Front]]:
+    """Return one mark for all addresses of a family, with the destinations that get the mark."""
+    found: dict[Target, frozenset[Front]] = {}
+    for version in (4, 6):
+        fronts = frozenset(
+            Front(transport, target.address, target.port)
+            for target in targets
+            if target.address is not None and target.address.version == version
+        )
+        if fronts:
+            found[Target(None, fwmark=next(marks), ipv6=version == 6)] = fronts
+    return found
 
 
 def _parse_line(words: list[str]) -> Iterator[Target]:

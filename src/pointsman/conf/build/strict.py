@@ -11,6 +11,7 @@ import msgspec
 
 from pointsman.conf.keywords.settings import Setting, Settings
 from pointsman.conf.text.problems import Findings
+from pointsman.conf.text.tokens import Word
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance, VrrpState
 
 
@@ -19,18 +20,28 @@ def is_strict(block: Settings, defaults: Settings) -> bool:
     return defaults.has("vrrp_strict") if written is None else written
 
 
+def _report(broken: list[tuple[Word, str, str]], keyword: Word, findings: Findings) -> None:
+    """Report one broken rule at its place, several ones together: strict mode is their common cause."""
+    if len(broken) == 1:
+        word, text, remedy = broken[0]
+        findings.error(word.location, f"strict mode: {text}", remedy, word.width)
+    elif broken:
+        text = f"strict mode: {'; '.join(text for _, text, _ in broken)}"
+        findings.error(keyword.location, text, "remove strict mode (vrrp_strict, strict_mode)", keyword.width)
+
+
 def apply_strict_mode(
     instance: VrrpInstance, setting: Setting, block: Settings, findings: Findings
 ) -> VrrpInstance:
     """Return the instance with the settings of strict mode. Report what strict mode forbids."""
     owner = instance.priority == OWNER_PRIORITY
     keyword = setting.node.keyword
+    broken_rules: list[tuple[Word, str, str]] = []
 
     def forbid(broken: bool, text: str, remedy: str, word: str = "") -> None:
         stated = block.last(word) if word else None
-        place = stated.node.keyword if stated else keyword
         if broken:
-            findings.error(place.location, f"strict mode: {text}", remedy, place.width)
+            broken_rules.append((stated.node.keyword if stated else keyword, text, remedy))
 
     forbid(not instance.addresses, "an instance must have a virtual address", "add virtual_ipaddress")
     forbid(
@@ -88,6 +99,7 @@ def apply_strict_mode(
         "nobody would reach them",
         "write accept (version 3), no_accept if that is wanted, or remove strict mode",
     )
+    _report(broken_rules, keyword, findings)
     return msgspec.structs.replace(
         instance,
         strict=True,

@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, cast
 
-import msgspec
-
-from pointsman.conf.build.pauses import build_pauses
 from pointsman.conf.keywords.settings import Setting, Settings, read_block, unknown_name
 from pointsman.conf.keywords.values import BadValueError, Interface
 from pointsman.conf.text.commands import split_command
@@ -20,15 +17,12 @@ from pointsman.model.tracking import (
     Command,
     Notify,
     NotifyFifo,
-    SyncGroupSettings,
     Tracked,
     TrackFile,
     TrackKind,
     TrackProcess,
     TrackScript,
-    VrrpSurroundings,
 )
-from pointsman.model.vrrp import VrrpInstance
 
 _MOST_INITIAL = 254
 """Largest magnitude of the number that init_file writes."""
@@ -54,6 +48,14 @@ _DEFINED_BY = {
 }
 
 
+_DEFINITIONS = {
+    TrackKind.SCRIPT: "vrrp_script",
+    TrackKind.FILE: "track_file",
+    TrackKind.PROCESS: "vrrp_track_process",
+    TrackKind.BFD: "bfd_instance",
+}
+"""The keyword that defines each kind."""
+
 _FIFOS = {
     "vrrp_notify_fifo": "vrrp_notify_fifo_script",
     "lvs_notify_fifo": "lvs_notify_fifo_script",
@@ -68,6 +70,15 @@ class Trackers(NamedTuple):
     files: dict[str, TrackFile]
     processes: dict[str, TrackProcess]
     sessions: dict[str, BfdSession]
+    blocks: Mapping[tuple[TrackKind, str], Node]
+    """The first definition of each name, also if it has an error."""
+    order: Mapping[int, int]
+    """Number of each block of the top level in the text, by id()."""
+
+    def is_above(self, kind: TrackKind, name: str, user: Node) -> bool:
+        """True if the tracker is defined above the block that uses it, as keepalived requires."""
+        block = self.blocks.get((kind, name))
+        return block is None or self.order[id(block)] < self.order[id(user)]
 
     def default_weights(self, kind: TrackKind) -> dict[str, tuple[int, bool]]:
         """Return the default (weight, reverse) of all trackers of a kind by name. Interfaces have none."""
@@ -81,7 +92,10 @@ class Trackers(NamedTuple):
 
 
 def build_command(setting: Setting | None, findings: Findings) -> Command | None:
-    """Build `"PROGRAM ARGUMENTS" [USER [GROUP]]`. None: there is none, or it has an error."""
+    """Build `"PROGRAM ARGUMENTS" [USER [GROUP]]`. None: there is none, or it has an error.
+
+    A program without a slash is a name to look up in PATH (`conf/check/programs.py`).
+    """
     if setting is None:
         return None
     words = cast("tuple[str, ...]", setting.value)
@@ -93,9 +107,13 @@ def build_command(setting: Setting | None, findings: Findings) -> Command | None
             keyword.location, f"{keyword.text}: {error}", "correct the quotes and escapes", keyword.width
         )
         return None
-    if not parts or not parts[0].startswith("/"):
-        text = f"{keyword.text} needs the full path of a program"
-        findings.error(keyword.location, text, "write a path that begins with /", keyword.width)
+    if not parts or not parts[0]:
+        findings.error(keyword.location, f"{keyword.text} names no program", "write one", keyword.width)
+        return None
+    if "/" in parts[0].lstrip("/") and not parts[0].startswith("/"):
+        text = f"{keyword.text}: {parts[0]} is relative, and nobody knows to which directory"
+        remedy = "write a path that begins with /, or the bare name of a program in PATH"
+        findings.error(keyword.location, text, remedy, keyword.width)
         return None
     return Command(parts, *words[1:3])
 
@@ -120,9 +138,13 @@ def _build_deleted(block: Settings, findings: Findings) -> Command | None:
     return build_command(setting, findings) if setting is not None and setting.value else None
 
 
-def build_trackers(top: Settings, findings: Findings) -> Trackers:
+def build_trackers(top: Settings, order: Mapping[int, int], findings: Findings) -> Trackers:
     """Return all trackers that have a name, without BFD sessions."""
-    found = Trackers({}, {}, {}, {})
+    blocks: dict[tuple[TrackKind, str], Node] = {}
+    for kind, word in _DEFINITIONS.items():
+        for setting in top.all(word):
+            blocks.setdefault((kind, str(setting.value)), setting.node)
+    found = Trackers({}, {}, {}, {}, blocks, order)
     for setting in top.all("vrrp_script"):
         script = _build_script(setting, findings)
         if script is not None:
@@ -211,12 +233,13 @@ def _build_process(setting: Setting, findings: Findings) -> TrackProcess | None:
 
 def _required(setting: Setting, block: Settings, word: str, findings: Findings) -> Setting | None:
     found = block.last(word)
-    if found is None or found.value == ():
+    if found is not None and found.value != ():
+        return found
+    if found is not None or block.absent(word):
         keyword = setting.node.keyword
         text = f"{keyword.text} {setting.value} has no {word}"
         findings.error(keyword.location, text, f"add a line with {word}", keyword.width)
-        return None
-    return found
+    return None
 
 
 def read_weight(block: Settings, kind: TrackKind, usual: int, findings: Findings) -> tuple[int, bool]:
@@ -256,28 +279,42 @@ def _parse_weight(words: list[str], start: int, kind: TrackKind, usual: tuple[in
     return added, reverse
 
 
-def build_tracked(block: Settings, known: Trackers, findings: Findings) -> tuple[Tracked, ...]:
-    """Return the trackers that the track_ blocks of an instance or a group name."""
+def build_tracked(user: Setting, block: Settings, known: Trackers, findings: Findings) -> tuple[Tracked, ...]:
+    """Return the trackers that the track_ blocks of an instance or a group (`user`) name.
+
+    If one is named twice, the first line counts, as in keepalived.
+    """
     found: dict[tuple[TrackKind, str], Tracked] = {}
     for kind, word in _BLOCKS.items():
-        for node in _block_lines(block, word):
-            one = _build_tracked(node, kind, known, findings)
-            if one is not None:
-                found[kind, one.name] = one
+        for node in block_lines(block, word):
+            one = _build_tracked(user, node, kind, known, findings)
+            if one is None:
+                continue
+            if (kind, one.name) in found:
+                text = f"{word}: {one.name} is listed twice; the first line counts"
+                findings.warning(node.keyword.location, text, "remove one of them", node.keyword.width)
+            found.setdefault((kind, one.name), one)
     return tuple(found.values())
 
 
-def _block_lines(block: Settings, name: str) -> Iterator[Node]:
+def block_lines(block: Settings, name: str) -> Iterator[Node]:
     return (node for setting in block.all(name) for node in setting.block)
 
 
-def _build_tracked(node: Node, kind: TrackKind, known: Trackers, findings: Findings) -> Tracked | None:
+def _build_tracked(
+    user: Setting, node: Node, kind: TrackKind, known: Trackers, findings: Findings
+) -> Tracked | None:
     words = [word.text for word in node.words]
     name = words[0]
     try:
         if kind is TrackKind.INTERFACE:
             Interface().read(words[:1])
         usual = {name: (0, False)} if kind is TrackKind.INTERFACE else known.default_weights(kind)
+        if not known.is_above(kind, name, user.node):
+            _report_order(node, kind, known.blocks[kind, name], findings)
+            return None
+        if name not in usual and (kind, name) in known.blocks and kind is not TrackKind.BFD:
+            return None
         if name not in usual:
             text = f"{_BLOCKS[kind]}: there is no {_DEFINED_BY[kind]} {name}"
             unknown_name(node.words[0], text, usual, findings)
@@ -290,40 +327,13 @@ def _build_tracked(node: Node, kind: TrackKind, known: Trackers, findings: Findi
     return Tracked(kind=kind, name=name, weight=added, reverse=reverse)
 
 
-class _Group(NamedTuple):
-    settings: SyncGroupSettings
-    tracked: tuple[Tracked, ...]
-    with_weights: bool
-
-
-def build_surroundings(
-    top: Settings,
-    defaults: Settings,
-    known: Trackers,
-    instances: tuple[VrrpInstance, ...],
-    fifos: tuple[NotifyFifo, ...],
-    findings: Findings,
-) -> tuple[VrrpSurroundings, tuple[VrrpInstance, ...]]:
-    """Return the settings that instances share, and the instances with the trackers of their groups."""
-    groups = [
-        _build_group(setting, defaults, known, instances, findings) for setting in top.all("vrrp_sync_group")
-    ]
-    _check_memberships(groups, findings)
-    user = cast("tuple[str, ...]", defaults.get("script_user", tuple) or ())
-    shared = VrrpSurroundings(
-        scripts=tuple(known.scripts.values()),
-        files=tuple(known.files.values()),
-        processes=tuple(known.processes.values()),
-        groups=tuple(group.settings for group in groups),
-        script_user=user[0] if user else "",
-        script_group=user[1] if len(user) > 1 else "",
-        script_security=defaults.has("enable_script_security"),
-        fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("lvs_")),
-        pauses=build_pauses(top, defaults, findings),
-        states_on_reload=defaults.has("fifo_write_vrrp_states_on_reload"),
-        dynamic_interfaces=defaults.has("dynamic_interfaces"),
+def _report_order(node: Node, kind: TrackKind, block: Node, findings: Findings) -> None:
+    place, word = block.keyword.location, node.keyword
+    text = (
+        f"{_BLOCKS[kind]}: {_DEFINITIONS[kind]} {word.text} is defined below its use ({place}), "
+        "so keepalived ignores it here, and so does Pointsman"
     )
-    return shared, tuple(_with_group_trackers(each, groups, findings) for each in instances)
+    findings.warning(word.location, text, f"move the {_DEFINITIONS[kind]} up", word.width)
 
 
 def build_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ...]:
@@ -344,68 +354,3 @@ def build_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ...
                 reader.location, f"{script} without {word} has no effect", f"add {word} PATH", len(script)
             )
     return tuple(found.values())
-
-
-def _build_group(
-    setting: Setting,
-    defaults: Settings,
-    known: Trackers,
-    instances: tuple[VrrpInstance, ...],
-    findings: Findings,
-) -> _Group:
-    block = read_block(setting.block, "vrrp_sync_group", findings)
-    names = {instance.name for instance in instances}
-    members: dict[str, None] = {}
-    for node in _block_lines(block, "group"):
-        for word in node.words:
-            if word.text in names:
-                members[word.text] = None
-            else:
-                unknown_name(word, f"group: there is no vrrp_instance {word.text}", names, findings)
-    if not members:
-        keyword = setting.node.keyword
-        text = f"vrrp_sync_group {setting.value} has no members"
-        findings.error(keyword.location, text, "add group { INSTANCES }", keyword.width)
-    settings = SyncGroupSettings(
-        name=str(setting.value),
-        members=tuple(members),
-        notify=build_notify(block, findings),
-        smtp_alert=_sends_alerts(block, defaults),
-        location=setting.location,
-    )
-    return _Group(settings, build_tracked(block, known, findings), block.has("sync_group_tracking_weight"))
-
-
-def _sends_alerts(block: Settings, defaults: Settings) -> bool:
-    """True if changes of the group are mailed. The default is false, as for instances."""
-    own, vrrp = block.get("smtp_alert", bool), defaults.get("smtp_alert_vrrp", bool)
-    written = (own, vrrp, defaults.get("smtp_alert", bool))
-    return bool(next((each for each in written if each is not None), False))
-
-
-def _check_memberships(groups: list[_Group], findings: Findings) -> None:
-    homes: dict[str, str] = {}
-    for group in groups:
-        for member in group.settings.members:
-            home = homes.setdefault(member, group.settings.name)
-            if home != group.settings.name:
-                text = f"{member} is in two sync groups: {home} and {group.settings.name}"
-                findings.error(
-                    group.settings.location, text, "remove it from one of them", len("vrrp_sync_group")
-                )
-
-
-def _with_group_trackers(instance: VrrpInstance, groups: list[_Group], findings: Findings) -> VrrpInstance:
-    for group in groups:
-        if instance.name not in group.settings.members:
-            continue
-        every = {(each.kind, each.name): each for each in (*group.tracked, *instance.tracked)}
-        kept = tuple(each for each in every.values() if group.with_weights or not each.weight)
-        if len(kept) < len(every):
-            text = (
-                f"trackers with a weight have no effect on {instance.name}, a member of {group.settings.name}"
-            )
-            way = "write weight 0, or add sync_group_tracking_weight to the group"
-            findings.warning(instance.location, text, way, len("vrrp_instance"))
-        return msgspec.structs.replace(instance, tracked=kept)
-    return instance

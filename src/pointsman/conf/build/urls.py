@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import cast
 
 from pointsman.conf.build.check_fields import (
@@ -73,11 +74,11 @@ def _build_url(setting: Setting, host: str, findings: Findings) -> Url:
         text = f"path {path} is not the path of a URL"
         findings.error(word.location, text, "begin it with /, and write no blanks", word.width)
     check_header_value(block.last("virtualhost"), findings)
-    codes = cast("tuple[tuple[int, int], ...] | None", block.get("status_code", tuple))
+    codes = [cast("tuple[tuple[int, int], ...]", each.value) for each in block.all("status_code")]
     return Url(
         path=path,
         virtualhost=block.get("virtualhost", str) or host,
-        status=codes or ((200, 299),),
+        status=tuple(itertools.chain(*codes)) or ((200, 299),),
         digest=block.get("digest", str) or "",
         pattern=_build_pattern(block, findings),
     )

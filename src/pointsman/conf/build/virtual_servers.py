@@ -10,7 +10,7 @@ import msgspec
 
 from pointsman.conf.build.check_fields import CheckContext, NamedObjects
 from pointsman.conf.build.checks import build_checks, with_script_user
-from pointsman.conf.build.groups import Target, build_targets
+from pointsman.conf.build.groups import Target, build_targets, targets_by_mark
 from pointsman.conf.build.tracking import build_command
 from pointsman.conf.keywords.settings import Setting, Settings, inherited, read_block
 from pointsman.conf.keywords.table import closest
@@ -75,7 +75,7 @@ def build_virtual_servers(
     shared_port = next((target.port for target in targets if target.port), 0) if group else 0
     fronts: dict[Target, frozenset[Front]] = {}
     if group and named.marks is not None and transport is not None:
-        fronts = _targets_by_mark(targets, transport, named.marks)
+        fronts = targets_by_mark(targets, transport, named.marks)
         targets = (*fronts, *(target for target in targets if target.fwmark))
     for number, target in enumerate(targets or (Target(None),)):
         key = _service_key(target, transport, block)
@@ -84,22 +84,6 @@ def build_virtual_servers(
         if targets:
             service = msgspec.structs.replace(found.service, fronts=fronts.get(target, frozenset()))
             yield msgspec.structs.replace(found, service=service, group=group, leads=number == 0)
-
-
-def _targets_by_mark(
-    targets: tuple[Target, ...], transport: Transport, marks: Iterator[int]
-) -> dict[Target, frozenset[Front]]:
-    """Return one mark for all addresses of a family, with the destinations that get the mark."""
-    found: dict[Target, frozenset[Front]] = {}
-    for version in (4, 6):
-        fronts = frozenset(
-            Front(transport, target.address, target.port)
-            for target in targets
-            if target.address is not None and target.address.version == version
-        )
-        if fronts:
-            found[Target(None, fwmark=next(marks), ipv6=version == 6)] = fronts
-    return found
 
 
 def _service_key(target: Target, transport: Transport | None, block: Settings) -> ServiceKey:
@@ -157,6 +141,10 @@ def _build_head(setting: Setting, named: NamedObjects, findings: Findings) -> tu
         remedy = f"did you mean {likely}?" if likely else ""
         findings.error(word.location, f"virtual_server {word.text}: {error}", remedy, word.width)
         return "", ()
+    if "/" in words[0].text:
+        text = f"virtual_server {words[0].text}: the prefix length has no effect here"
+        remedy = f"write {targets[0].address}"
+        findings.warning(words[0].location, text, remedy, words[0].width)
     if len(words) > 2:
         text = f"{words[2].text} after the port has no effect"
         findings.warning(words[2].location, text, "remove it", words[2].width)
@@ -240,14 +228,37 @@ def _one_packet(block: Settings, key: ServiceKey, findings: Findings) -> bool:
 
 
 def _flags(block: Settings, findings: Findings) -> frozenset[str]:
+    """Return the flags of the scheduler. Warn of those that keepalived ignores, and leave them out.
+
+    keepalived takes a flag of one scheduler only behind the lvs_sched that names it.
+    """
     scheduler = block.get("lvs_sched", str) or "wlc"
-    flags = [flag for flag in _FLAGS if block.has(flag)]
-    for flag in flags:
-        if _FLAGS[flag] and scheduler not in _FLAGS[flag]:
-            setting = block.all(flag)[0]
-            text = f"{flag} is a flag of lvs_sched {_FLAGS[flag][0]}, not of {scheduler}"
-            findings.error(setting.location, text, "remove it", len(flag))
+    flags = {flag: block.all(flag)[0] for flag in _FLAGS if block.has(flag)}
+    for flag, setting in list(flags.items()):
+        if not _FLAGS[flag]:
+            continue
+        own = _FLAGS[flag][0]
+        if scheduler != own:
+            other = f"{scheduler}-{flag.partition('-')[2]}"
+            text = f"{flag} has no effect with lvs_sched {scheduler}, as in keepalived"
+            remedy = f"remove it, or write {other}" if other in _FLAGS else "remove it"
+        elif not _is_behind(setting, block.all("lvs_sched")):
+            text = f"{flag} has no effect before lvs_sched {own}, as in keepalived"
+            remedy = "move it behind that line, or remove it"
+        else:
+            continue
+        findings.warning(setting.location, text, remedy, len(flag))
+        del flags[flag]
     return frozenset(flags)
+
+
+def _is_behind(setting: Setting, others: list[Setting]) -> bool:
+    """True if the last of the other statements is in front of this one."""
+    return bool(others) and _position(others[-1]) < _position(setting)
+
+
+def _position(setting: Setting) -> tuple[int, int]:
+    return setting.location.line, setting.location.column
 
 
 def _quorum(block: Settings, members: tuple[PoolMember, ...], findings: Findings) -> int:
@@ -305,10 +316,11 @@ def _server_key(setting: Setting, scope: _ServiceContext, method: LvsMethod, fin
     address, port = cast("tuple[Address, int | None]", setting.value)
     if port is not None and port != scope.port and _has_service_port(scope):
         word = setting.node.values[1]
+        checks = f"; checks without connect_port go to {port}, as in keepalived" if setting.block else ""
         findings.warning(
             word.location,
             f"{_METHOD_NAMES[method.forwarding]} not change ports: "
-            f"{address} gets packets at port {scope.port}, not {port}",
+            f"{address} gets packets at port {scope.port}, not {port}{checks}",
             f"write {scope.port}, and let the server listen there",
             word.width,
         )
@@ -345,7 +357,7 @@ def _build_member(setting: Setting, scope: _ServiceContext, findings: Findings) 
     written = inherited("weight", int, own, scope.block)
     weight = 1 if written is None else written
     port = cast("tuple[Address, int | None]", setting.value)[1]
-    checked = ServerKey(key.address, key.port if _has_service_port(scope) else port or scope.check_port)
+    checked = ServerKey(key.address, port or (key.port if _has_service_port(scope) else scope.check_port))
     found = build_checks(
         CheckContext(scope.key, checked, own, scope.block, scope.globals, scope.named), findings
     )

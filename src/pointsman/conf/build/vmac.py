@@ -73,7 +73,7 @@ def build_instance_addresses(
 
     def bear(line: AddressLine) -> VirtualAddress:
         version = line.entry.address.version
-        elsewhere = line.device not in ("", interface) or (own is not None and version != family)
+        elsewhere = line.device not in ("", interface) or (version != family and (every or own is not None))
         device = line.device or interface
         if line.use_vmac and own is None and not elsewhere:
             elsewhere = True
@@ -85,7 +85,7 @@ def build_instance_addresses(
             )
             others[device, version] = made
             return msgspec.structs.replace(line.entry, device=made.name)
-        if own is not None and (not line.device or line.use_vmac):
+        if own is not None and version == family and line.device in ("", interface):
             device = own.name
         return msgspec.structs.replace(line.entry, device=device)
 

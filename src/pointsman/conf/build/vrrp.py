@@ -14,7 +14,7 @@ from pointsman.conf.build.strict import apply_strict_mode, is_strict
 from pointsman.conf.build.tracking import Trackers, build_notify, build_tracked
 from pointsman.conf.build.vmac import InstanceAddresses, InterfaceNames, build_instance_addresses
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
-from pointsman.conf.keywords.values import BadValueError, parse_address
+from pointsman.conf.keywords.values import BadValueError, parse_host
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tree import Node
 from pointsman.model.address import Address
@@ -43,7 +43,7 @@ def build_instance(
     name = str(setting.value)
     interface = block.get("interface", str)
     virtual_router_id = block.get("virtual_router_id", int)
-    _check_required(setting, ("interface", "virtual_router_id"), findings)
+    _check_required(setting, block, ("interface", "virtual_router_id"), findings)
     state, priority = _state_and_priority(block, findings)
     nopreempt = _build_nopreempt(block, state, priority, findings)
     peers, limits = _build_peers(block, findings)
@@ -107,7 +107,7 @@ def build_instance(
         ),
         routes=build_routes(block, "virtual_routes", findings),
         rules=build_rules(block, "virtual_rules", preferences, findings),
-        tracked=build_tracked(block, known, findings),
+        tracked=build_tracked(setting, block, known, findings),
         notify=build_notify(block, findings),
         notify_priority_changes=_inherited_bool("notify_priority_changes", block, defaults),
         smtp_alert=_first(
@@ -175,12 +175,11 @@ def _first(*values: T | None) -> T:
     return next(value for value in values if value is not None)
 
 
-def _check_required(setting: Setting, words: tuple[str, ...], findings: Findings) -> None:
+def _check_required(setting: Setting, block: Settings, words: tuple[str, ...], findings: Findings) -> None:
     """Report missing keywords. One with a wrong value already has an error."""
-    present = {node.keyword.text for node in setting.block}
     keyword = setting.node.keyword
     for word in words:
-        if word not in present:
+        if block.absent(word):
             text = f"vrrp_instance {setting.value} has no {word}"
             findings.error(keyword.location, text, f"add a line with {word}", keyword.width)
 
@@ -265,12 +264,16 @@ def _build_peers(block: Settings, findings: Findings) -> tuple[tuple[Address, ..
     for node in _block_lines(block, "unicast_peer"):
         words = [word.text for word in node.words]
         try:
-            peer = parse_address(words[0])
+            peer = parse_host(words[0])
             limits = _parse_peer(peer, words)
         except BadValueError as error:
             word = node.words[error.index]
             findings.error(word.location, f"unicast_peer {word.text}: {error}", width=word.width)
             continue
+        if "/" in words[0]:
+            text = f"unicast_peer {words[0]}: the prefix length has no effect here"
+            remedy = f"write {peer}"
+            findings.warning(node.keyword.location, text, remedy, node.keyword.width)
         if peer in peers:
             findings.warning(
                 node.keyword.location, f"peer {peer} is listed twice", "remove it", node.keyword.width

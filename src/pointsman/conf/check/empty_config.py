@@ -21,7 +21,7 @@ def check_not_empty(config: Config, findings: Findings) -> None:
     """
     if is_empty(config) and not findings.has_errors:
         findings.warning(
-            None,
+            findings.start(),
             EMPTY,
             "a director would forward nothing; make sure that this is the right file, and the whole file",
         )

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pointsman.conf.text.problems import Findings
 from pointsman.model.address import Address
 from pointsman.model.config import Config
+from pointsman.model.service import Forwarding
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 
 _MEMBER = len("real_server")
@@ -120,12 +121,19 @@ def _check_on_link(config: Config, host: Host, findings: Findings) -> None:
     networks = {
         each.network for interface in host.values() for each in interface.addresses if _is_network(each)
     }
+    networks |= {
+        ipaddress.ip_network((each.address, each.prefix_length), strict=False)
+        for each in config.static.addresses
+        if each.prefix_length < each.address.max_prefixlen
+    }
     told: set[Address] = set()
     for virtual in config.virtual_servers:
         for member in virtual.members:
             address = member.server.key.address
-            if address in told or any(
-                address.version == network.version and address in network for network in networks
+            if (
+                member.server.forwarding is not Forwarding.ROUTE
+                or address in told
+                or any(address.version == network.version and address in network for network in networks)
             ):
                 continue
             told.add(address)

@@ -2,6 +2,8 @@
 """Check that real servers are on the director's link, as far as the configuration shows it.
 
 Direct routing writes the real server's MAC address into the frame, so there must be no router between them.
+The prefixes of the director's interfaces decide (`live`). They are not in the configuration, so these are
+warnings.
 The configuration shows a network only where a virtual address has a prefix shorter than the address. It shows
 none of a family that has only addresses of a link or for a host, as most IPv6 addresses of keepalived are.
 """
@@ -50,7 +52,7 @@ def check_on_link(config: Config, findings: Findings) -> None:
                 _MEMBER,
             )
             continue
-        findings.error(
+        findings.warning(
             places[0], _format_reason(address, near, places), _format_remedy(config, near), _MEMBER
         )
 
@@ -77,8 +79,9 @@ def _format_reason(address: Address, network: Network, places: list[Location | N
     others = [str(place.line) for place in places[1:] if place is not None]
     also = f" (also line {', '.join(others)})" if others else ""
     return (
-        f"{address} is not on the director's link {network}{also}. Direct routing writes the MAC address of "
-        "the real server into the frame, so no packet would arrive behind a router"
+        f"{address} is not in the network of the virtual addresses, {network}{also}. Unless the director's "
+        "interface has a wider prefix, it is not on the link. Direct routing writes the MAC address of the "
+        "real server into the frame, so no packet would arrive behind a router"
     )
 
 

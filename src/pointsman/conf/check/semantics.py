@@ -41,7 +41,7 @@ def check_config(config: Config, findings: Findings) -> None:
 
 def _check_duplicate_instances(config: Config, findings: Findings) -> None:
     names: dict[str, VrrpInstance] = {}
-    routers: dict[tuple[str, int], VrrpInstance] = {}
+    routers: dict[tuple[str, int, int], list[VrrpInstance]] = {}
     for instance in config.instances:
         same_name = names.setdefault(instance.name.lower(), instance)
         if same_name.name == instance.name and same_name is not instance:
@@ -52,8 +52,10 @@ def _check_duplicate_instances(config: Config, findings: Findings) -> None:
             findings.warning(instance.location, text, "choose names that cannot be confused", _INSTANCE)
         if not instance.virtual_router_id or instance.interface == "?":
             continue
-        same_router = routers.setdefault((instance.interface, instance.virtual_router_id), instance)
-        if same_router is not instance:
+        others = routers.setdefault((instance.interface, instance.virtual_router_id, instance.family), [])
+        same_router = next((each for each in others if _shares_adverts(each, instance)), None)
+        others.append(instance)
+        if same_router is not None:
             place, width = findings.find_place(instance.location, "virtual_router_id")
             findings.error(
                 place,
@@ -62,6 +64,15 @@ def _check_duplicate_instances(config: Config, findings: Findings) -> None:
                 "give one of them another virtual_router_id, on all routers",
                 width,
             )
+
+
+def _shares_adverts(one: VrrpInstance, other: VrrpInstance) -> bool:
+    """True if adverts for one of two instances with the same VRID would be taken for the other's."""
+    if one.unicast_peers and other.unicast_peers:
+        return not set(one.unicast_peers).isdisjoint(other.unicast_peers)
+    if one.unicast_peers or other.unicast_peers:
+        return False
+    return one.multicast_group == other.multicast_group
 
 
 def _format_first(item: VrrpInstance | VirtualServer) -> str:
@@ -132,9 +143,11 @@ def _check_own_network(instance: VrrpInstance, findings: Findings) -> None:
 
 
 def _check_addresses(instance: VrrpInstance, findings: Findings) -> None:
-    if not instance.addresses:
+    if not instance.addresses and not findings.has_error_in(instance.location):
         text = f"{instance.name} has no virtual_ipaddress, so it moves no address"
         findings.warning(instance.location, text, "add a virtual_ipaddress block", _INSTANCE)
+    if _check_families(instance, findings):
+        return
     every: Iterator[Address | None] = (address.address for address in instance.addresses)
     for address in (*every, instance.unicast_source, instance.multicast_source, *instance.unicast_peers):
         if address is not None and address.version == 6 and instance.version == 2:
@@ -142,6 +155,23 @@ def _check_addresses(instance: VrrpInstance, findings: Findings) -> None:
             text = f"{instance.name}: {address}: VRRP version 2 has no IPv6 (RFC 3768)"
             findings.error(place, text, "write version 3 on all routers", width)
             return
+
+
+def _check_families(instance: VrrpInstance, findings: Findings) -> bool:
+    """Report virtual addresses of another family than the first. keepalived does not move them."""
+    first = instance.addresses[0].address if instance.addresses else None
+    others = [each.address for each in instance.addresses if first and each.address.version != first.version]
+    if not others:
+        return False
+    place, width = findings.find_place(instance.location, "virtual_ipaddress", str(others[0]))
+    listed = f"{others[0]}" + (f" and {len(others) - 1} more" if len(others) > 1 else "")
+    text = (
+        f"{instance.name}: adverts carry addresses of one family, and the first is {first}; keepalived "
+        f"ignores {listed}, so nobody would have it"
+    )
+    remedy = "move it to virtual_ipaddress_excluded, or to a vrrp_instance of its own"
+    findings.error(place, text, remedy, width)
+    return True
 
 
 def _check_duplicate_services(config: Config, findings: Findings) -> None:
@@ -158,14 +188,8 @@ def _check_service(server: VirtualServer, findings: Findings) -> None:
     if server.service.scheduler not in SCHEDULERS:
         text = f"{key}: scheduler {server.service.scheduler} is not implemented yet"
         findings.error(server.location, text, f"use one of {', '.join(sorted(SCHEDULERS))}", _SERVICE)
-    if key.fwmark and not server.service.fronts:
-        text = (
-            f"{key}: marks of nftables and iptables are not visible here; marks of tc are, with --xdp-mode tc"
-        )
-        way = "or use a virtual_server_group with addresses; nftables_ipvs makes it one service"
-        findings.warning(server.location, text, way, _SERVICE)
     _check_quorum(server, findings)
-    if not server.members and server.sorry_server is None:
+    if not server.members and server.sorry_server is None and not findings.has_error_in(server.location):
         findings.warning(server.location, f"{key} has no real server", "add one", _SERVICE)
 
 
@@ -234,7 +258,7 @@ def _is_not_unicast(address: Address) -> bool:
 
 def _check_carried(config: Config, findings: Findings) -> None:
     """Warn of virtual servers whose address no instance has. Without instances another program moves them."""
-    if not config.instances:
+    if not config.instances or any(findings.has_error_in(each.location) for each in config.instances):
         return
     carried = {address.address for instance in config.instances for address in instance.addresses}
     for server in config.virtual_servers:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords.keyword import NEWER, OURS, Keyword, accepted, honoured, in_block
+from pointsman.conf.keywords.keyword import NEWER, NO_VALUE, OURS, Keyword, accepted, honoured, in_block
 from pointsman.conf.keywords.values import (
     EVERY_UNSIGNED,
     OWNER,
@@ -37,7 +37,7 @@ _CUT_OFF = "an answer that is cut off is a failure in any case"
 def timing(delay_loop: str, retry: str, rise: str, fall: str, warmup: str) -> list[Keyword]:
     """Return the words that say when checks are made, with where each value comes from."""
     return [
-        honoured("delay_loop", _INTERVAL, "time between two checks", delay_loop),
+        honoured("delay_loop", _INTERVAL, "time between two checks", delay_loop, zero=NO_VALUE),
         honoured("retry", _RETRY, "failed checks that are repeated before the server is down", retry),
         honoured("delay_before_retry", _WAIT, "wait before a failed check is repeated", retry),
         honoured(
@@ -62,7 +62,11 @@ def inherited_timing(origin: str) -> list[Keyword]:
 def connect_timeout(default: str) -> Keyword:
     """Return the word of services, servers and checkers."""
     return honoured(
-        "connect_timeout", Seconds(1e-6, 4294.967295), "longest time for a connection or an answer", default
+        "connect_timeout",
+        Seconds(1e-6, 4294.967295),
+        "longest time for a connection or an answer",
+        default,
+        zero=NO_VALUE,
     )
 
 
@@ -80,9 +84,9 @@ _REPEATING = [
 
 _CONNECTING = [
     honoured("connect_ip", Ip(), "address to connect to", "the real server's"),
-    honoured("connect_port", Integer(1, 65535), "port to connect to", "the real server's"),
+    honoured("connect_port", Integer(1, 65535), "port to connect to", "the real server's", zero=NO_VALUE),
     honoured("bindto", Ip(), "source address"),
-    honoured("bind_port", Integer(1, 65535), "source port"),
+    honoured("bind_port", Integer(1, 65535), "source port", zero=NO_VALUE),
     honoured("bind_if", Interface(), "interface to leave by"),
     honoured("fwmark", Integer(0, EVERY_UNSIGNED), "firewall mark of the packets"),
     connect_timeout(_MEMBERS),
@@ -129,8 +133,13 @@ _NO_HANDSHAKE = "HTTP has no handshake that would carry it"
 _URL = in_block(
     "url",
     honoured("path", Text(longest=4096), "path of the page", "/"),
-    honoured("digest", Md5(), "MD5 sum that the page must have; see `pointsman genhash`"),
-    honoured("status_code", Ranges(100, 599), "HTTP status that is success", "200-299"),
+    honoured(
+        "digest",
+        Md5(),
+        "MD5 sum that the page must have; see `pointsman genhash`",
+        first_counts=True,
+    ),
+    honoured("status_code", Ranges(100, 599), "HTTP status that is success", "200-299", repeats=True),
     honoured("virtualhost", Text(), "Host header", "that of the checker"),
     honoured("regex", Text(longest=4096), "regular expression that the page must match"),
     honoured("regex_no_match", Boolean(), "the page must not match", "off"),

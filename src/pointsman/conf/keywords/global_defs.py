@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords.keyword import NEWER, OURS, honoured, in_block, refused
+from pointsman.conf.keywords.keyword import NEWER, OLD, ONE, OURS, honoured, in_block, refused
 from pointsman.conf.keywords.values import (
     COMMAND,
     EVERY_UNSIGNED,
@@ -19,6 +19,7 @@ from pointsman.conf.keywords.values import (
     Ip,
     Seconds,
     Text,
+    Words,
 )
 from pointsman.conf.keywords.values_lvs import Timeouts
 
@@ -28,11 +29,25 @@ _SCRIPTS = "let the unit run it, by ExecStartPre= and ExecStopPost= of pointsman
 
 _MAIL = [
     honoured("router_id", Text(), "name of this director in mails", "the host's name"),
+    honoured(
+        "lvs_id",
+        Text(),
+        "old spelling of router_id",
+        same_as="router_id",
+        warns=True,
+        known_to=OLD,
+    ),
     honoured("notification_email", Flag(), "addresses that get the alerts", opens="addresses", listing=True),
-    honoured("notification_email_from", Text("a mail address"), "sender of the alerts", "user@host"),
+    honoured("notification_email_from", Words("a mail address"), "sender of the alerts", "user@host"),
     honoured("smtp_server", HostPort(), "mail server, port 25 unless given; without it no mail is sent"),
     honoured("smtp_helo_name", Text("a host name"), "name said to the mail server", "the host's name"),
-    honoured("smtp_connect_timeout", Integer(1, 4294, "seconds"), "longest wait for the mail server", "30"),
+    honoured(
+        "smtp_connect_timeout",
+        Integer(1, 4294, "seconds"),
+        "longest wait for the mail server",
+        "30",
+        zero=ONE,
+    ),
     honoured(
         "smtp_tls",
         Choice(("none", "starttls", "implicit")),
@@ -97,6 +112,7 @@ _VRRP = [
         Integer(1, 1000),
         "packets of a burst, for each address; keepalived takes more than 1000",
         "5",
+        zero=ONE,
     ),
     honoured(
         "vrrp_garp_master_refresh",
@@ -109,6 +125,7 @@ _VRRP = [
         Integer(1, 1000),
         "packets of such an announcement; keepalived takes more than 1000",
         "1",
+        zero=ONE,
     ),
     honoured(
         "vrrp_garp_lower_prio_delay",
@@ -201,7 +218,7 @@ _LVS = [
         "lvs_sync_daemon",
         Anything("IF [VRRP] [id N] [maxlen N] [port N] [ttl N] [group IP]"),
         "copy connections to other directors",
-        instead="connections are not synchronized yet; after a fail-over they would break",
+        instead="remove it: connections are not synchronized yet, so lasting ones break at a fail-over",
     ),
     honoured(
         "connection_grace",

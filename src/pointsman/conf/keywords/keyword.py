@@ -9,6 +9,7 @@ read these rows and nothing else. Facts are those of keepalived.conf(5), of keep
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,6 +17,7 @@ from pointsman.conf.keywords.values import Kind
 
 NEWER = "keepalived after 2.2.7"
 OURS = "Pointsman only"
+OLD = "keepalived 1.x"
 
 
 class Status(enum.Enum):
@@ -24,6 +26,19 @@ class Status(enum.Enum):
     HONOURED = "honoured"
     ACCEPTED = "accepted"
     REFUSED = "refused"
+
+
+class Zero(NamedTuple):
+    """The meaning of a 0 that is outside the range, but that keepalived runs with."""
+
+    meaning: str
+    """Its effect, for people."""
+    counts_as: int | None = None
+    """The value in its place. None: the keyword counts as missing."""
+
+
+NO_VALUE = Zero("has no effect: the default counts")
+ONE = Zero("counts as 1, as in keepalived", 1)
 
 
 class Keyword(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +62,12 @@ class Keyword(msgspec.Struct, frozen=True, kw_only=True):
     """The block holds lines of values, not keywords."""
     repeats: bool = False
     """It may stand several times, and each one counts."""
+    first_counts: bool = False
+    """If it is repeated, the first one counts, as in keepalived. Otherwise the last one does."""
+    zero: Zero | None = None
+    """The meaning of 0, if its type does not include it. None: 0 is an error."""
+    warns: bool = False
+    """Old, or without effect where a user expects one: `check` warns, and does not only note it."""
     canonical: str = ""
     """The name under which the value is looked up; another one for old spellings."""
     known_to: str = ""
@@ -62,7 +83,10 @@ def honoured(
     opens: str = "",
     listing: bool = False,
     repeats: bool = False,
+    first_counts: bool = False,
+    zero: Zero | None = None,
     same_as: str = "",
+    warns: bool = False,
     known_to: str = "",
 ) -> Keyword:
     """Return the row of a word that does here what it does in keepalived."""
@@ -75,6 +99,9 @@ def honoured(
         opens=opens,
         listing=listing,
         repeats=repeats,
+        first_counts=first_counts,
+        zero=zero,
+        warns=warns,
         canonical=same_as or name,
         known_to=known_to,
     )
@@ -83,6 +110,12 @@ def honoured(
 def accepted(name: str, kind: Kind, help: str, default: str = "", *, why: str, known_to: str = "") -> Keyword:
     """Return the row of a word that has no effect here and needs none. `why` says the reason."""
     return _not_honoured(Status.ACCEPTED, name, kind, help, default, why, known_to)
+
+
+def obsolete(name: str, kind: Kind, help: str, *, why: str) -> Keyword:
+    """Return the row of a word of keepalived 1.x that has no effect today."""
+    row = _not_honoured(Status.ACCEPTED, name, kind, help, "", why, OLD)
+    return msgspec.structs.replace(row, warns=True)
 
 
 def refused(

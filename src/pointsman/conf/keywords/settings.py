@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar, cast
 
 from pointsman.conf.keywords.keyword import Keyword, Status
+from pointsman.conf.keywords.suggestions import meant_keyword, meant_value
 from pointsman.conf.keywords.table import TABLE, blocks_of, closest
-from pointsman.conf.keywords.values import BadValueError, Choice, Flag
-from pointsman.conf.keywords.values_lvs import Method
+from pointsman.conf.keywords.values import BadValueError, Flag, Integer, prefix_without_effect
+from pointsman.conf.text.commands import COMMANDS
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.conf.text.tree import Node
@@ -58,7 +59,7 @@ class Settings:
         return self._settings.get(name, [])
 
     def last(self, name: str) -> Setting | None:
-        """Return the last statement of this name, which is the one that counts."""
+        """Return the last statement of this name, which counts. Ignored repetitions are not among them."""
         settings = self._settings.get(name)
         return settings[-1] if settings else None
 
@@ -87,7 +88,7 @@ def read_block(nodes: Iterable[Node], block: str, findings: Findings) -> Setting
     for node in nodes:
         row = TABLE[block].get(node.keyword.text)
         if row is None:
-            _unknown(node, block, findings)
+            _unknown(node, block, settings, findings)
         elif row.status is Status.HONOURED:
             _honoured(node, row, settings, findings)
         elif not _is_default(node, row):
@@ -98,11 +99,7 @@ def read_block(nodes: Iterable[Node], block: str, findings: Findings) -> Setting
 def value_problem(findings: Findings, node: Node, error: BadValueError, kind: object = None) -> None:
     """Report a value that its type refused, at the word that is wrong."""
     word = node.values[error.index] if error.index < len(node.values) else node.keyword
-    likely = (
-        closest(word.text.upper(), kind.choices) or closest(word.text, kind.choices)
-        if isinstance(kind, Choice | Method) and error.index == 0
-        else ""
-    )
+    likely = meant_value(word.text, kind) if error.index == 0 and word is not node.keyword else ""
     name = node.keyword.text
     text = f"{name}: {error}" if word is node.keyword else f"{name} {word.text}: {error}"
     findings.error(word.location, text, f"did you mean {likely}?" if likely else "", word.width)
@@ -128,22 +125,53 @@ def _honoured(node: Node, row: Keyword, settings: Settings, findings: Findings) 
         findings.error(word.location, f"{word.text} takes no block", remedy, word.width)
         settings.refuse(row.canonical)
         return
+    words = [each.text for each in node.values[: row.kind.words]]
     try:
-        value = row.kind.read([each.text for each in node.values[: row.kind.words]])
+        value = _zero(node, row, findings) if row.zero and words == ["0"] else row.kind.read(words)
     except BadValueError as error:
         value_problem(findings, node, error, row.kind)
         settings.refuse(row.canonical)
         return
     _superfluous(node.values[row.kind.words :], word, settings.block, findings)
-    if settings.has(row.canonical) and not row.repeats and not row.listing:
-        first = settings.all(row.canonical)[0].location
-        findings.warning(
-            word.location,
-            f"{row.canonical} is repeated (first in line {first.line}); the last one counts",
-            "remove one of them",
-            word.width,
-        )
-    settings.add(row.canonical, Setting(node, value))
+    _remarks(node, row, findings)
+    if value is not None and not _is_ignored_repetition(word, row, settings, findings):
+        settings.add(row.canonical, Setting(node, value))
+
+
+def _zero(node: Node, row: Keyword, findings: Findings) -> float | None:
+    """Return the value that a 0 outside the range counts as, and warn of it. None: the word is missing."""
+    assert row.zero is not None
+    word = node.values[0]
+    remedy = "remove the line" if row.zero.counts_as is None else f"write {row.zero.counts_as}"
+    findings.warning(word.location, f"{node.keyword.text} 0 {row.zero.meaning}", remedy, word.width)
+    if row.zero.counts_as is None or isinstance(row.kind, Integer):
+        return row.zero.counts_as
+    return float(row.zero.counts_as)
+
+
+def _remarks(node: Node, row: Keyword, findings: Findings) -> None:
+    """Warn of an old spelling, and of a prefix length behind an address."""
+    word = node.keyword
+    if row.warns:
+        text = f"{word.text} is an old spelling of {row.canonical}"
+        findings.warning(word.location, text, f"write {row.canonical}", word.width)
+    prefix = prefix_without_effect(row.kind, [each.text for each in node.values])
+    if prefix:
+        address = node.values[0]
+        text = f"{word.text} {address.text}: the prefix length has no effect here"
+        findings.warning(address.location, text, f"remove {prefix}", address.width)
+
+
+def _is_ignored_repetition(word: Word, row: Keyword, settings: Settings, findings: Findings) -> bool:
+    """Warn of a repetition. True if the first one counts."""
+    if not settings.has(row.canonical) or row.repeats or row.listing:
+        return False
+    first = settings.all(row.canonical)[0].location
+    where = f"line {first.line}" if first.file == word.location.file else f"{first.file}, line {first.line}"
+    counts = "the first one counts, as in keepalived" if row.first_counts else "the last one counts"
+    text = f"{row.canonical} is repeated (first in {where}); {counts}"
+    findings.warning(word.location, text, "remove one of them", word.width)
+    return row.first_counts
 
 
 def _superfluous(words: Sequence[Word], keyword: Word, block: str, findings: Findings) -> None:
@@ -154,7 +182,8 @@ def _superfluous(words: Sequence[Word], keyword: Word, block: str, findings: Fin
             return
     if words:
         text = f"{words[0].text} after the value of {keyword.text} has no effect"
-        findings.warning(words[0].location, text, "remove it", words[0].width)
+        remedy = "write program and arguments in quotes" if keyword.text in COMMANDS else "remove it"
+        findings.warning(words[0].location, text, remedy, words[0].width)
 
 
 def _is_default(node: Node, row: Keyword) -> bool:
@@ -177,17 +206,26 @@ def _without_meaning(node: Node, row: Keyword, findings: Findings) -> None:
             bad = node.values[error.index] if error.index < len(node.values) else word
             text = f"{word.text} {bad.text if bad is not word else ''}".rstrip()
             findings.warning(bad.location, f"{text}: {error}; keepalived ignores it", width=bad.width)
-        findings.note(word.location, f"{word.text} has no effect here: {row.reason}", width=word.width)
+        text = f"{word.text} has no effect here: {row.reason}"
+        if row.warns:
+            findings.warning(word.location, text, "remove it", word.width)
+        else:
+            findings.note(word.location, text, width=word.width)
     else:
         findings.error(word.location, f"{word.text} is not supported", row.reason, word.width)
 
 
-def _unknown(node: Node, block: str, findings: Findings) -> None:
+def _unknown(node: Node, block: str, settings: Settings, findings: Findings) -> None:
+    """Report an unknown keyword. The keyword that was probably meant does not count as missing."""
     word = node.keyword
     where = f"in {block}" if block else "outside a block"
     elsewhere = blocks_of(word.text)
-    likely = closest(word.text, TABLE[block])
-    if elsewhere:
+    likely = meant_keyword(word.text, block, [each.text for each in node.values])
+    if likely in TABLE[block]:
+        settings.refuse(TABLE[block][likely].canonical)
+        text = f"{word.text} is not allowed {where}" if elsewhere else f"unknown keyword {word.text} {where}"
+        remedy = f"write {likely} here" if elsewhere else f"did you mean {likely}?"
+    elif elsewhere:
         text = f"{word.text} is not allowed {where}; it belongs in {' or '.join(elsewhere)}"
         remedy = (
             "add the } that is missing before it"
@@ -196,10 +234,7 @@ def _unknown(node: Node, block: str, findings: Findings) -> None:
         )
     else:
         text = f"unknown keyword {word.text} {where}"
-        remedy = f"did you mean {likely}?" if likely else _somewhere_else(word.text)
+        remedy = (
+            f"did you mean {likely}, which belongs in {' or '.join(blocks_of(likely))}?" if likely else ""
+        )
     findings.error(word.location, text, remedy, word.width)
-
-
-def _somewhere_else(text: str) -> str:
-    likely = closest(text, {name for rows in TABLE.values() for name in rows})
-    return f"did you mean {likely}, which belongs in {' or '.join(blocks_of(likely))}?" if likely else ""

@@ -46,15 +46,42 @@ TABLE = table_of(
 )
 
 
-def closest(word: str, known: Iterable[str]) -> str:
-    """Return the known word that `word` was probably meant to be, or nothing."""
+def closest(word: str, known: Iterable[str], *, certain: bool = False) -> str:
+    """Return the known word that `word` was probably meant to be, or nothing.
+
+    `certain`: only a word that differs in two characters at most.
+    """
     import difflib  # only where there is a mistake
 
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.66)
-    if found:
-        return found[0]
-    folded = {name.lower().replace("-", "_"): name for name in known}
-    return folded.get(word.lower().replace("-", "_"), "")
+    names = list(known)
+    folded = {_fold(name): name for name in names}
+    if _fold(word) in folded:
+        return folded[_fold(word)]
+    longer = [name for name in names if name.endswith(f"_{word}") or name.startswith(f"{word}_")]
+    if len(longer) == 1 and not certain:
+        return longer[0]
+    found = difflib.get_close_matches(word, names, n=3, cutoff=0.66)
+    most = 2 if certain else max(2, 2 * len(word) // 5)
+    near = [name for name in found if _distance(word, name) <= most]
+    return min(near, key=lambda name: _distance(word, name), default="")
+
+
+def _fold(word: str) -> str:
+    """Return a word without case and separators, which are written wrongly most often."""
+    return word.lower().replace("-", "").replace("_", "")
+
+
+def _distance(one: str, other: str) -> int:
+    """Return the number of characters to insert, remove, replace or exchange with the next one."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, left in enumerate(one, 1):
+        before, last, row = row, before, [i]
+        for k, right in enumerate(other, 1):
+            row.append(min(before[k] + 1, row[k - 1] + 1, before[k - 1] + (left != right)))
+            if i > 1 and k > 1 and left == other[k - 2] and one[i - 2] == right:
+                row[k] = min(row[k], last[k - 2] + 1)
+    return row[-1]
 
 
 def blocks_of(word: str) -> list[str]:

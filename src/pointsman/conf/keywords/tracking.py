@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords.keyword import accepted, honoured, in_block
+from pointsman.conf.keywords.keyword import NO_VALUE, ONE, Keyword, accepted, honoured, in_block
 from pointsman.conf.keywords.values import (
     COMMAND,
+    COMMAND_LINE,
     OWNER,
     PATH,
     Anything,
@@ -16,6 +17,12 @@ from pointsman.conf.keywords.values import (
     Seconds,
     weight_up_to,
 )
+
+
+def program(name: str, help: str) -> Keyword:
+    """Return the row of a program that runs at an event. If it is repeated, the first one counts."""
+    return honoured(name, COMMAND, help, first_counts=True)
+
 
 TRACKED = [
     honoured(
@@ -59,12 +66,18 @@ TRACKED = [
 TRACKING = [
     *in_block(
         "vrrp_script",
-        honoured("script", COMMAND, "program to run; exit code 0 is success"),
-        honoured("interval", Seconds(0.001, 4294967), "time between two runs, which never overlap", "1"),
-        honoured("timeout", Seconds(0.001, 4294967), "longest run; then it has failed", "interval"),
+        honoured("script", COMMAND_LINE, "program to run; exit code 0 is success"),
+        honoured(
+            "interval",
+            Seconds(0.001, 4294967),
+            "time between two runs, which never overlap",
+            "1",
+            zero=ONE,
+        ),
+        honoured("timeout", Seconds(0.001, 4294967), "longest run; then it has failed", "interval", zero=ONE),
         honoured("weight", weight_up_to(253), "added to the priority; 0: a failure means FAULT", "0"),
-        honoured("rise", Integer(1, 2147483647), "successes in a row until it is good", "1"),
-        honoured("fall", Integer(1, 2147483647), "failures in a row until it is bad", "1"),
+        honoured("rise", Integer(1, 2147483647), "successes in a row until it is good", "1", zero=NO_VALUE),
+        honoured("fall", Integer(1, 2147483647), "failures in a row until it is bad", "1", zero=NO_VALUE),
         honoured("user", OWNER, "owner of the program", "script_user"),
         honoured("init_fail", Flag(), "bad until the first success"),
     ),
@@ -94,11 +107,11 @@ TRACKING = [
         "vrrp_sync_group",
         honoured("group", Flag(), "names of the instances", opens="names", listing=True),
         *TRACKED,
-        honoured("notify", COMMAND, "program to run at every change: GROUP, name, state and priority 0"),
-        honoured("notify_master", COMMAND, "program to run when all have become master"),
-        honoured("notify_backup", COMMAND, "program to run when they have become backup"),
-        honoured("notify_fault", COMMAND, "program to run when one is in FAULT"),
-        honoured("notify_stop", COMMAND, "program to run at the stop"),
+        program("notify", "program to run at every change: GROUP, name, state and priority 0"),
+        program("notify_master", "program to run when all have become master"),
+        program("notify_backup", "program to run when they have become backup"),
+        program("notify_fault", "program to run when one is in FAULT"),
+        program("notify_stop", "program to run at the stop"),
         honoured("sync_group_tracking_weight", Flag(), "weights of trackers count in the group, too"),
         honoured("smtp_alert", Boolean(), "mail at a change of state", "smtp_alert_vrrp"),
         accepted(

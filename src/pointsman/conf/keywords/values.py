@@ -186,23 +186,24 @@ class Choice(NamedTuple):
 
 
 class Ip(NamedTuple):
-    """An IPv4 or IPv6 address."""
+    """An IPv4 or IPv6 address. A prefix length behind it has no effect, as in keepalived."""
 
     expected: str = "an IP address"
     words: int = 1
 
     def read(self, words: Sequence[str]) -> object:
-        return parse_address(_one(words, self.expected))
+        return parse_host(_one(words, self.expected))
 
 
 class Endpoint(NamedTuple):
-    """An address and perhaps a port; without one the port is None."""
+    """An address and perhaps a port; without one, or with 0, the port is None."""
 
     expected: str = "an IP address and a port"
     words: int = 2
 
     def read(self, words: Sequence[str]) -> object:
-        return parse_address(_one(words, self.expected)), parse_port(words[1]) if len(words) > 1 else None
+        address = parse_host(_one(words, self.expected))
+        return address, parse_port(words[1]) if len(words) > 1 and words[1] != "0" else None
 
 
 class HostPort(NamedTuple):
@@ -331,10 +332,22 @@ class Anything(NamedTuple):
         return tuple(words)
 
 
+class Words(NamedTuple):
+    """One or more words that belong together."""
+
+    expected: str
+    words: int = 64
+
+    def read(self, words: Sequence[str]) -> object:
+        _one(words, self.expected)
+        return tuple(words)
+
+
 NAME = Text("a name")
 PATH = Text("a path", 4095)
 OWNER = Anything("USER [GROUP]", words=2)
 COMMAND = Anything("a command line, in quotes when it has arguments, and perhaps USER [GROUP]", words=3)
+COMMAND_LINE = Anything("a command line, in quotes when it has arguments", words=1)
 BLOCK_OF_VALUES = Anything("a block of values")
 EVERY_UNSIGNED = 2**32 - 1
 """The highest number of an `unsigned`."""
@@ -351,6 +364,24 @@ def parse_address(text: str, index: int = 0) -> Address:
         return ipaddress.ip_address(text)
     except ValueError:
         raise BadValueError(f"{text} is not an IP address", index) from None
+
+
+_PREFIX = re.compile(r"/[0-9]{1,3}$")
+
+
+def parse_host(text: str, index: int = 0) -> Address:
+    """Return the address of `IP` or `IP/LENGTH`. Raises BadValueError."""
+    address, slash, length = text.partition("/")
+    found = parse_address(address if slash and _PREFIX.match(f"/{length}") else text, index)
+    if slash and int(length) > found.max_prefixlen:
+        raise BadValueError(f"/{length} is longer than the address", index)
+    return found
+
+
+def prefix_without_effect(kind: Kind, words: Sequence[str]) -> str:
+    """Return the prefix length behind an address of these types, such as /24. Empty: there is none."""
+    found = _PREFIX.search(words[0]) if words and isinstance(kind, Ip | Endpoint) else None
+    return found[0] if found else ""
 
 
 def parse_port(text: str) -> int:

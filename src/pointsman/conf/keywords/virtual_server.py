@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from pointsman.conf.keywords.checks import connect_timeout, inherited_timing, log_all_failures, timing
-from pointsman.conf.keywords.keyword import OURS, accepted, honoured, in_block, refused
+from pointsman.conf.keywords.keyword import ONE, OURS, Zero, accepted, honoured, in_block, obsolete, refused
+from pointsman.conf.keywords.tracking import program
 from pointsman.conf.keywords.values import (
-    COMMAND,
     EVERY_UNSIGNED,
+    Anything,
     Boolean,
     Choice,
     Endpoint,
@@ -56,6 +57,7 @@ _SCHEDULING = [
         Integer(1, _MONTH, "seconds", bare=360),
         "time that a client stays with its real server",
         "off; bare: 360",
+        zero=Zero("means no persistence"),
     ),
     honoured(
         "persistence_granularity",
@@ -80,7 +82,11 @@ VIRTUAL_SERVER = [
         honoured("alpha", Flag(), "real servers are down until their first check succeeds", "off"),
         honoured("omega", Flag(), "programs and mails about servers going down at the stop, too", "off"),
         honoured(
-            "quorum", Integer(1, EVERY_UNSIGNED), "weight of living servers that the service needs", "1"
+            "quorum",
+            Integer(1, EVERY_UNSIGNED),
+            "weight of living servers that the service needs",
+            "1",
+            zero=ONE,
         ),
         honoured(
             "hysteresis",
@@ -98,13 +104,19 @@ VIRTUAL_SERVER = [
         connect_timeout("5"),
         *_REMOVAL,
         honoured("real_server", Endpoint(), "a real server", opens="real_server", repeats=True),
-        honoured("quorum_up", COMMAND, "program to run when the quorum is gained"),
-        honoured("quorum_down", COMMAND, "program to run when the quorum is lost"),
+        program("quorum_up", "program to run when the quorum is gained"),
+        program("quorum_down", "program to run when the quorum is lost"),
         honoured("ha_suspend", Flag(), "no checks while the address of the service is not on this host"),
         honoured("virtualhost", Text(), "Host header of HTTP checks that name none"),
         accepted("snmp_name", Text(), "name in SNMP", why=_SNMP),
         honoured("ip_family", Choice(("inet", "inet6")), "family of a firewall mark"),
         accepted("hashed", Flag(), "old, without effect", why="an old name without effect"),
+        obsolete(
+            "nat_mask",
+            Anything("a netmask"),
+            "netmask of NAT",
+            why="it was for NAT of kernel 2.2, and keepalived 2.x does not know it",
+        ),
         refused(
             "persistence_engine",
             Text(),
@@ -148,8 +160,8 @@ VIRTUAL_SERVER = [
         *inherited_timing(_SERVICES),
         connect_timeout(_SERVICES),
         log_all_failures("checker_log_all_failures"),
-        honoured("notify_up", COMMAND, "program to run when it comes up"),
-        honoured("notify_down", COMMAND, "program to run when it goes down"),
+        program("notify_up", "program to run when it comes up"),
+        program("notify_down", "program to run when it goes down"),
         honoured("virtualhost", Text(), "Host header of HTTP checks that name none", _SERVICES),
         accepted("snmp_name", Text(), "name in SNMP", why=_SNMP),
     ),

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords.keyword import NEWER, accepted, honoured, in_block, refused
-from pointsman.conf.keywords.tracking import TRACKED
+from pointsman.conf.keywords.keyword import NEWER, OLD, ONE, accepted, honoured, in_block, refused
+from pointsman.conf.keywords.tracking import TRACKED, program
 from pointsman.conf.keywords.values import (
-    COMMAND,
     EVERY_UNSIGNED,
     Anything,
     Boolean,
@@ -24,12 +23,18 @@ _NOTHING = "nothing here depends on it"
 _LATE = "a master that was stalled looks before it speaks, always"
 
 _BASICS = [
-    honoured("state", Choice(("MASTER", "BACKUP")), "state at the start, until adverts decide", "BACKUP"),
+    honoured(
+        "state",
+        Choice(("MASTER", "BACKUP")),
+        "state at the start, until adverts decide",
+        "BACKUP",
+        first_counts=True,
+    ),
     honoured("interface", Interface(), "interface that speaks VRRP"),
     honoured("virtual_router_id", Integer(1, 255), "number of the virtual router on its link (VRID)"),
     honoured("priority", Integer(1, 255), "the highest one is master", "100, with state MASTER 255"),
     honoured("advert_int", Seconds(0.01, 255), "time between two adverts; whole seconds in version 2", "1"),
-    honoured("version", Integer(2, 3), "VRRP version", "vrrp_version"),
+    honoured("version", Integer(2, 3), "VRRP version", "vrrp_version", first_counts=True),
     honoured(
         "virtual_ipaddress", Flag(), "addresses that move with mastership", opens="addresses", listing=True
     ),
@@ -56,6 +61,7 @@ _ANNOUNCING = [
         Integer(1, 1000),
         "packets of a burst, for each address; keepalived takes more than 1000",
         "vrrp_garp_master_repeat",
+        zero=ONE,
     ),
     honoured(
         "garp_master_refresh",
@@ -68,6 +74,7 @@ _ANNOUNCING = [
         Integer(1, 1000),
         "packets of such an announcement; keepalived takes more than 1000",
         "vrrp_garp_master_refresh_repeat",
+        zero=ONE,
     ),
     honoured(
         "garp_lower_prio_delay",
@@ -110,17 +117,13 @@ _MORE_TO_MOVE = [
 ]
 
 _PROGRAMS = [
-    honoured("notify", COMMAND, "program to run at every change: INSTANCE, name, state and priority"),
-    honoured("notify_master", COMMAND, "program to run on becoming master"),
-    honoured("notify_backup", COMMAND, "program to run on becoming backup"),
-    honoured("notify_fault", COMMAND, "program to run on entering FAULT"),
-    honoured("notify_stop", COMMAND, "program to run at the stop"),
-    honoured("notify_master_rx_lower_pri", COMMAND, "program to run when a master hears a lower priority"),
-    honoured(
-        "notify_deleted",
-        COMMAND,
-        "DELETED is told when a reload removes the instance; the program is optional",
-    ),
+    program("notify", "program to run at every change: INSTANCE, name, state and priority"),
+    program("notify_master", "program to run on becoming master"),
+    program("notify_backup", "program to run on becoming backup"),
+    program("notify_fault", "program to run on entering FAULT"),
+    program("notify_stop", "program to run at the stop"),
+    program("notify_master_rx_lower_pri", "program to run when a master hears a lower priority"),
+    program("notify_deleted", "DELETED is told when a reload removes the instance; the program is optional"),
     honoured(
         "notify_priority_changes",
         Boolean(),
@@ -134,6 +137,7 @@ _INTERFACES = [
         "use_vmac",
         Anything("[NAME] [MAC] [group N]", words=8),
         "the addresses are on a macvlan with the MAC address of the virtual router (RFC 5798 section 7.3)",
+        first_counts=True,
     ),
     honoured("vmac_xmit_base", Flag(), "adverts leave by the interface, not by that of use_vmac"),
     honoured("use_vmac_addr", Flag(), "use_vmac for addresses on other interfaces (dev), too"),
@@ -258,10 +262,17 @@ _NO_EFFECT = [
         known_to=NEWER,
     ),
     refused(
+        "lvs_sync_daemon_inteface",
+        Interface(),
+        "the same, as keepalived 1.x spelt it",
+        instead="remove it: connections are not synchronized yet, so lasting ones break at a fail-over",
+        known_to=OLD,
+    ),
+    refused(
         "lvs_sync_daemon_interface",
         Interface(),
         "old way to write lvs_sync_daemon",
-        instead="connections are not synchronized yet; after a fail-over they would break",
+        instead="remove it: connections are not synchronized yet, so lasting ones break at a fail-over",
     ),
 ]
 

@@ -110,6 +110,10 @@ class Findings:
         """Number of problems."""
         return sum(self._counts.values())
 
+    def start(self) -> Location | None:
+        """Return the first line of the first file; None: it could not be read."""
+        return next((Location(name, 1, 1) for name in self._sources), None)
+
     def find_place(self, block: Location | None, *words: str) -> Place:
         """Return the place of the last of `words`, searched in order in the block that begins at `block`.
 
@@ -134,6 +138,38 @@ class Findings:
                     if not wanted:
                         return found
         return found
+
+    def has_error_in(self, block: Location | None) -> bool:
+        """True if there is an error in the block that begins at `block`.
+
+        Then what is missing in the block may be what could not be read.
+        """
+        if block is None or not self.has_errors:
+            return False
+        lines = [
+            problem.location.line
+            for problem in self._found
+            if problem.severity is Severity.ERROR
+            and problem.location is not None
+            and problem.location.file == block.file
+            and problem.location.line >= block.line
+        ]
+        return bool(lines) and min(lines) <= self._end(block)
+
+    def _end(self, block: Location) -> int:
+        """Return the last line of the block that begins at `block`."""
+        source, depth = self._sources.get(block.file), 0
+        if source is None:
+            return block.line
+        for number in range(block.line, block.line + MAX_SEARCHED):
+            start = block.column - 1 if number == block.line else 0
+            for token in _TOKEN.finditer(source.line(number), start):
+                if token[0][0] in "#!":
+                    break
+                depth += (token[0] == "{") - (token[0] == "}")
+                if token[0] == "}" and depth <= 0:
+                    return number
+        return block.line + MAX_SEARCHED
 
     def problems(self) -> tuple[Problem, ...]:
         """Return all problems in the order of files and lines. Numbers of unlisted ones come last."""

@@ -13,7 +13,7 @@ import signal
 from pathlib import Path
 
 from pointsman.daemon.runtime.ownership import find_weakness
-from pointsman.model.tracking import Command
+from pointsman.model.tracking import Command, Identity
 
 DEFAULT_USER = "keepalived_script"
 """Scripts run as this user if it exists, else as root, as in keepalived."""
@@ -101,13 +101,27 @@ async def end_program(process: asyncio.subprocess.Process) -> None:
             return
 
 
-def _identity(user: str, group: str) -> dict[str, object]:
+def find_identity(user: str, group: str) -> Identity:
+    """Return the numbers of a user (empty: the default) and a group (empty: the user's).
+
+    Raises KeyError with the name that does not exist.
+    """
     try:
         entry = pwd.getpwnam(user) if user else _default_user()
-        number = grp.getgrnam(group).gr_gid if group else entry.pw_gid
+    except KeyError:
+        raise KeyError(user) from None
+    try:
+        return Identity(entry.pw_uid, grp.getgrnam(group).gr_gid if group else entry.pw_gid)
+    except KeyError:
+        raise KeyError(group) from None
+
+
+def _identity(user: str, group: str) -> dict[str, object]:
+    try:
+        found = find_identity(user, group)
     except KeyError as error:
         raise CannotRunError(f"no such user or group: {error.args[0]}") from error
-    return {"user": entry.pw_uid, "group": number, "extra_groups": []}
+    return {"user": found.user, "group": found.group, "extra_groups": []}
 
 
 def _default_user() -> pwd.struct_passwd:

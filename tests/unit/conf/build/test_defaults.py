@@ -173,12 +173,12 @@ def test_nb_get_retry_is_retry_and_yields_to_it() -> None:
     assert tcp_check(check="nb_get_retry 3\nretry 4").retry == 4
 
 
-def test_direct_routing_forces_the_port() -> None:
+def test_direct_routing_forces_the_port_of_packets_and_not_that_of_checks() -> None:
     text = "virtual_server 10.0.0.1 80 {\nlvs_method DR\nreal_server 10.0.0.2 8080 {\nTCP_CHECK {\n}\n}\n}"
     made = load_text(text).config.virtual_servers[0].members[0]
     (check,) = made.checks
     assert isinstance(check, TcpCheck)
-    assert (made.server.key.port, check.connect_port) == (80, 80)
+    assert (made.server.key.port, check.connect_port) == (80, 8080)
     assert load_text(text.replace(" 8080", "")).config.virtual_servers[0].members[0].server.key.port == 80
 
 

@@ -109,6 +109,11 @@ def programs(where: str, words: str) -> dict[str, Case]:
     return block(where, *(f'{word} "/bin/echo {word}"' for word in words.split()))
 
 
+GROUPED = (
+    "vrrp_instance B {\ninterface eth1\nvirtual_router_id 6\ntrack_interface {\neth1 weight 5\n}\n}\n"
+    "vrrp_sync_group H {\ngroup {\nB\n}\n"
+)
+
 CASES: dict[str, Case] = {
     **block(
         "",
@@ -260,10 +265,11 @@ CASES: dict[str, Case] = {
         "track_bfd {\npeer\n}",
         "smtp_alert",
     ),
+    "global_defs.notification_email_from": ("global_defs", "notification_email_from a@b.example", ""),
     "vrrp_sync_group.sync_group_tracking_weight": (
-        "vrrp_sync_group",
-        "sync_group_tracking_weight\ntrack_script {\nalive weight 5\n}",
-        "track_script {\nalive weight 5\n}",
+        "",
+        f"{GROUPED}sync_group_tracking_weight\n}}",
+        f"{GROUPED}}}",
     ),
     **programs("vrrp_sync_group", "notify notify_master notify_backup notify_fault notify_stop"),
     **{

@@ -73,7 +73,6 @@ vrrp_instance A {
     }
     track_script {
         web
-        web weight 5 reverse
     }
     track_interface {
         eth1 weight -10
@@ -162,7 +161,7 @@ def test_trackers_are_defined(whole: Config) -> None:
 
 def test_an_instance_takes_the_usual_weight_or_writes_its_own(whole: Config) -> None:
     assert whole.instances[0].tracked == (
-        Tracked(kind=TrackKind.SCRIPT, name="web", weight=5, reverse=True),
+        Tracked(kind=TrackKind.SCRIPT, name="web", weight=-20),
         Tracked(kind=TrackKind.INTERFACE, name="eth1", weight=-10),
         Tracked(kind=TrackKind.INTERFACE, name="eth2"),
         Tracked(kind=TrackKind.FILE, name="load", weight=2, reverse=True),
@@ -227,11 +226,14 @@ def test_routes_are_read_in_iproute2_s_language(whole: Config) -> None:
     )
 
 
-def test_a_sync_group_gives_its_trackers_to_its_members_and_takes_their_weights(whole: Config) -> None:
+def test_a_sync_group_gives_trackers_to_members_whose_own_weights_do_not_count(
+    whole: Config,
+) -> None:
     (group,) = whole.vrrp.groups
     assert (group.members, group.notify.fault) == (("B", "C"), Command(("/usr/bin/fault", "G")))
-    for member in whole.instances[1:]:
-        assert member.tracked == (Tracked(kind=TrackKind.INTERFACE, name="eth3"),)
+    shared = Tracked(kind=TrackKind.INTERFACE, name="eth3")
+    assert whole.instances[1].tracked == (shared,)
+    assert whole.instances[2].tracked == (Tracked(kind=TrackKind.INTERFACE, name="eth9"), shared)
 
 
 def test_what_is_shown_can_be_read_again(whole: Config) -> None:
@@ -269,7 +271,7 @@ FRAME = """vrrp_instance A {
         ("track_script {\n x\n }", "", "track_script: there is no vrrp_script x"),
         ("track_interface {\n eth1 weight 400\n }", "", "the weight must be a number from -253 to 253"),
         ("track_interface {\n eth1 often\n }", "", "often is not an option; the options are weight N"),
-        ("notify_master up.sh", "", "notify_master needs the full path of a program"),
+        ("notify_master ./up.sh", "", "notify_master: ./up.sh is relative"),
         ('notify_master "/bin/a \'b"', "", "notify_master: a ' is not closed"),
         ("", "vrrp_script s {\n interval 1\n }", "vrrp_script s has no script"),
         ("", "track_file f {\n weight 1\n }", "track_file f has no file"),

@@ -14,11 +14,10 @@ from pointsman.cli.check import check
 from pointsman.cli.loading import inspect_program
 from pointsman.conf.check.live import Host, HostInterface, check_live
 from pointsman.conf.check.pair import check_pair
-from pointsman.conf.check.programs import Program, check_programs
 from pointsman.conf.load import load_text
-from pointsman.conf.text.problems import Findings, Severity
+from pointsman.conf.text.problems import Findings
 from pointsman.model.config import Config
-from pointsman.model.tracking import VrrpSurroundings
+from pointsman.model.tracking import Identity, VrrpSurroundings
 
 FIRST = """
 global_defs {
@@ -197,33 +196,6 @@ def test_a_source_of_adverts_that_is_not_clear_is_found() -> None:
     assert implicit("fe80::12", "fd00::11/64", "fe80::11/64", virtual="fd00::9/64") == []
 
 
-SCRIPTED = FIRST.replace("state MASTER", 'state MASTER\n    notify_master "/usr/local/bin/master now"')
-
-
-@pytest.mark.parametrize(
-    ("program", "text"),
-    [
-        (None, "there is no program /usr/local/bin/master here"),
-        (Program(False, ""), "it is not executable"),
-        (Program(True, "/usr/local/bin"), "/usr/local/bin is writable for them"),
-        (Program(True, ""), ""),
-    ],
-)
-def test_programs_are_looked_at(program: Program | None, text: str) -> None:
-    findings = Findings({})
-    asked: list[str] = []
-
-    def inspect(path: str) -> Program | None:
-        asked.append(path)
-        return program
-
-    check_programs(load_text(SCRIPTED).config, inspect, findings)
-    assert asked == ["/usr/local/bin/master"]
-    found = findings.problems()
-    assert [problem.severity for problem in found] == ([Severity.WARNING] if text else [])
-    assert all(text in problem.text for problem in found)
-
-
 @pytest.mark.root
 def test_what_the_file_system_says(tmp_path: Path) -> None:
     script = tmp_path / "script"
@@ -231,6 +203,7 @@ def test_what_the_file_system_says(tmp_path: Path) -> None:
     script.write_text("#!/bin/sh\n")
     script.chmod(0o755)
     program = inspect_program(str(script))
-    assert program is not None and program.executable
+    assert program is not None and program.can_be_run_by(Identity(1, 1))
     script.chmod(0o777)
-    assert inspect_program(str(script)) == Program(True, str(script))
+    program = inspect_program(str(script))
+    assert program is not None and program.changeable_by_others == str(script)

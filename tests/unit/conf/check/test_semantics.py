@@ -92,7 +92,7 @@ def second(block: str) -> str:
             "10.0.0.1/24",
             "10.0.0.1/24\nfd00::1/64",
             11,
-            "error: A: fd00::1: VRRP version 2 has no IPv6",
+            "error: A: adverts carry addresses of one family, and the first is 10.0.0.1",
         ),
         ("10.0.0.1/24", "", INSTANCE, "warning: A has no virtual_ipaddress"),
         (
@@ -142,7 +142,7 @@ def second(block: str) -> str:
             "10.0.0.1/24",
             "10.0.0.1/30",
             16,
-            "error: 10.0.0.4 is not on the director's link 10.0.0.0/30. Direct rou",
+            "warning: 10.0.0.4 is not in the network of the virtual addresses, 10.0.0.0/30. Unless",
         ),
         (
             "real_server 10.0.0.4 80",

@@ -152,19 +152,11 @@ def test_the_frames_are_fine(frame: str) -> None:
         (SERVICE, "delay_loop ^-1", "delay_loop -1: must be a number of seconds from"),
         (
             SERVICE,
-            "persistence_timeout ^0",
-            "persistence_timeout 0: must be a whole number from 1 to 2678400 (sec",
-        ),
-        (
-            SERVICE,
             "persistence_granularity ^255.0.255.0",
             "persistence_granularity 255.0.255.0: must be a netmask",
         ),
-        (SERVICE, "quorum ^0", "quorum 0: must be a whole number from 1"),
         (SERVICE, "hysteresis ^1", "hysteresis 1 is not below the quorum (1)"),
         (SERVICE, "^ops", "ops is for UDP only"),
-        (SERVICE, "^sh-port", "sh-port is a flag of lvs_sched sh, not of wlc"),
-        (SERVICE, "real_server 10.0.0.3 ^0 { }", "real_server 0: 0 is not a port from 1 to 65535"),
         (SERVICE, "real_server 10.0.0.3 ^http { }", "real_server http: http is not a port from 1 to 65535"),
         (SERVICE, "^real_server { }", "real_server: the value is missing; write an IP address and a port"),
         (SERVICE, "^real_server 10.0.0.3 80", "real_server needs a block"),
@@ -174,7 +166,7 @@ def test_the_frames_are_fine(frame: str) -> None:
             "sorry_server ^web.example 80",
             "sorry_server web.example: web.example is not an IP address",
         ),
-        (SERVICE, "^quorum_up true", "quorum_up needs the full path of a program"),
+        (SERVICE, "^quorum_up bin/true", "quorum_up: bin/true is relative"),
         (MEMBER, "weight ^-1", "weight -1: must be a whole number from 0"),
         (MEMBER, "weight ^1.5", "weight 1.5: must be a whole number from 0"),
         (MEMBER, "lthreshold ^4\nuthreshold 3", "lthreshold 4 is above uthreshold 3"),
@@ -185,7 +177,7 @@ def test_the_frames_are_fine(frame: str) -> None:
             "bfd_instance x does not exist",
         ),
         (MEMBER, "^MISC_CHECK {\n}", "MISC_CHECK without misc_path checks nothing; add misc_path"),
-        (MEMBER, "MISC_CHECK {\n^misc_path check.sh\n}", "misc_path needs the full path of a program"),
+        (MEMBER, "MISC_CHECK {\n^misc_path ./check.sh\n}", "misc_path: ./check.sh is relative"),
         (
             "@@",
             "virtual_server 10.0.0.1 80 {\nlvs_method DR\nprotocol UDP\n"
@@ -219,7 +211,6 @@ def test_the_frames_are_fine(frame: str) -> None:
         (GLOBAL, "notification_email { a@b ^a<b }", "a<b is not a mail address; write name@host"),
         (GLOBAL, "smtp_server mail ^99999", "smtp_server 99999: 99999 is not a port"),
         (GLOBAL, "smtp_server ^ma/il", "smtp_server ma/il: must be a host name or an address"),
-        (GLOBAL, "smtp_connect_timeout ^0", "smtp_connect_timeout 0: must be a whole number from 1"),
         (GLOBAL, "^priority 3", "priority is not allowed in global_defs; it belongs in vrrp_instance"),
         (
             "@@",
@@ -287,11 +278,6 @@ def test_error_at_its_word(frame: str, statement: str, text: str) -> None:
             "direct routing does not change ports: 10.0.0.9 gets packets at port 80",
         ),
         (CHECK, "nb_get_retry 3", "keepalived 2.x does not know nb_get_retry in TCP_CHECK"),
-        (
-            "@@",
-            "virtual_server fwmark 3 {\nlvs_method DR\nprotocol TCP\nreal_server 10.0.0.2 53 {\n}\n}",
-            "FWM 3: marks of nftables and iptables are not visible here; marks of tc are, with --xdp-mode tc",
-        ),
         (
             "@@",
             "virtual_server 10.0.0.1 53 {\nlvs_method DR\nreal_server 10.0.0.2 53 {\n}\n}",

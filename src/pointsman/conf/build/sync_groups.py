@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build sync groups and what all instances share, and give members the trackers of their group."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import msgspec
+
+from pointsman.conf.build.pauses import build_pauses
+from pointsman.conf.build.tracking import Trackers, block_lines, build_notify, build_tracked
+from pointsman.conf.keywords.settings import Setting, Settings, read_block, unknown_name
+from pointsman.conf.text.problems import Findings
+from pointsman.model.tracking import NotifyFifo, SyncGroupSettings, Tracked, TrackKind, VrrpSurroundings
+from pointsman.model.vrrp import VrrpInstance
+
+
+class _Group(NamedTuple):
+    settings: SyncGroupSettings
+    tracked: tuple[Tracked, ...]
+    with_weights: bool
+
+
+def build_surroundings(
+    top: Settings,
+    defaults: Settings,
+    known: Trackers,
+    instances: tuple[VrrpInstance, ...],
+    fifos: tuple[NotifyFifo, ...],
+    findings: Findings,
+) -> tuple[VrrpSurroundings, tuple[VrrpInstance, ...]]:
+    """Return the settings that instances share, and the instances with the trackers of their groups."""
+    groups = [
+        _build_group(setting, defaults, known, instances, findings) for setting in top.all("vrrp_sync_group")
+    ]
+    _check_memberships(groups, findings)
+    user = cast("tuple[str, ...]", defaults.get("script_user", tuple) or ())
+    shared = VrrpSurroundings(
+        scripts=tuple(known.scripts.values()),
+        files=tuple(known.files.values()),
+        processes=tuple(known.processes.values()),
+        groups=tuple(group.settings for group in groups),
+        script_user=user[0] if user else "",
+        script_group=user[1] if len(user) > 1 else "",
+        script_security=defaults.has("enable_script_security"),
+        fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("lvs_")),
+        pauses=build_pauses(top, defaults, findings),
+        states_on_reload=defaults.has("fifo_write_vrrp_states_on_reload"),
+        dynamic_interfaces=defaults.has("dynamic_interfaces"),
+    )
+    return shared, tuple(_with_group_trackers(each, groups, findings) for each in instances)
+
+
+def _build_group(
+    setting: Setting,
+    defaults: Settings,
+    known: Trackers,
+    instances: tuple[VrrpInstance, ...],
+    findings: Findings,
+) -> _Group:
+    block = read_block(setting.block, "vrrp_sync_group", findings)
+    names = {instance.name for instance in instances}
+    members: dict[str, None] = {}
+    for node in block_lines(block, "group"):
+        for word in node.words:
+            if word.text in names:
+                members[word.text] = None
+            else:
+                unknown_name(word, f"group: there is no vrrp_instance {word.text}", names, findings)
+    if not members and not any(node.words for node in block_lines(block, "group")):
+        keyword = setting.node.keyword
+        text = f"vrrp_sync_group {setting.value} has no members"
+        findings.error(keyword.location, text, "add group { INSTANCES }", keyword.width)
+    settings = SyncGroupSettings(
+        name=str(setting.value),
+        members=tuple(members),
+        notify=build_notify(block, findings),
+        smtp_alert=_sends_alerts(block, defaults),
+        location=setting.location,
+    )
+    return _Group(
+        settings, build_tracked(setting, block, known, findings), block.has("sync_group_tracking_weight")
+    )
+
+
+def _sends_alerts(block: Settings, defaults: Settings) -> bool:
+    """True if changes of the group are mailed. The default is false, as for instances."""
+    own, vrrp = block.get("smtp_alert", bool), defaults.get("smtp_alert_vrrp", bool)
+    written = (own, vrrp, defaults.get("smtp_alert", bool))
+    return bool(next((each for each in written if each is not None), False))
+
+
+def _check_memberships(groups: list[_Group], findings: Findings) -> None:
+    homes: dict[str, str] = {}
+    for group in groups:
+        for member in group.settings.members:
+            home = homes.setdefault(member, group.settings.name)
+            if home != group.settings.name:
+                text = f"{member} is in two sync groups: {home} and {group.settings.name}"
+                findings.error(
+                    group.settings.location, text, "remove it from one of them", len("vrrp_sync_group")
+                )
+
+
+def _with_group_trackers(instance: VrrpInstance, groups: list[_Group], findings: Findings) -> VrrpInstance:
+    """Return a member with the trackers of its group. Its own ones come first, as in keepalived.
+
+    Without sync_group_tracking_weight the weights of its own trackers do not count. Those of the group do.
+    """
+    group = next((each for each in groups if instance.name in each.settings.members), None)
+    if group is None:
+        return instance
+    own = [each if group.with_weights else _without_weight(each) for each in instance.tracked]
+    if not group.with_weights:
+        _report_weights(instance, group, findings)
+    kept = {(each.kind, each.name): each for each in own if each is not None}
+    for each in group.tracked:
+        kept.setdefault((each.kind, each.name), each)
+    return msgspec.structs.replace(instance, tracked=tuple(kept.values()))
+
+
+def _without_weight(tracked: Tracked) -> Tracked | None:
+    """Return what becomes of a member's own tracker (vrrp_sync.c). None: it is dropped."""
+    if not tracked.weight or tracked.kind is TrackKind.PROCESS:
+        return tracked
+    if tracked.kind in (TrackKind.INTERFACE, TrackKind.FILE):
+        return msgspec.structs.replace(tracked, weight=0)
+    return None
+
+
+def _report_weights(instance: VrrpInstance, group: _Group, findings: Findings) -> None:
+    """Warn of weights of a member's own trackers, by what becomes of them."""
+    changed = [each for each in instance.tracked if each.weight and each.kind is not TrackKind.PROCESS]
+    dropped = [each.name for each in changed if _without_weight(each) is None]
+    faults = [each.name for each in changed if _without_weight(each) is not None]
+    parts = [f"{', '.join(dropped)} is not tracked"] * bool(dropped)
+    parts += [f"a failure of {', '.join(faults)} means FAULT (weight 0)"] * bool(faults)
+    if not parts:
+        return
+    place, width = findings.find_place(instance.location, changed[0].name)
+    text = (
+        f"{instance.name} is a member of {group.settings.name}, where weights of its own trackers do not "
+        f"count, as in keepalived: {'; '.join(parts)}"
+    )
+    way = "move the tracker to the group, write weight 0, or add sync_group_tracking_weight to the group"
+    findings.warning(place, text, way, width)
