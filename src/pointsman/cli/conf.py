@@ -12,9 +12,9 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
-from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summary
+from pointsman.cli.loading import EXIT_ERRORS, exit_code, load_file, print_problems, summary
 from pointsman.cli.run import DEFAULT_FILE
-from pointsman.cli.wording import columns
+from pointsman.cli.wording import columns, visible
 from pointsman.conf.keywords.reference import explain, reference, suggestion, words
 from pointsman.conf.show.config import show_config as canonical
 from pointsman.conf.text.problems import ConfError
@@ -57,6 +57,43 @@ def show(file: Path, config_id: str | None, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(config, enc_hook=str), indent=2).decode())
     else:
         click.echo(canonical(config), nl=False)
+
+
+@conf.command(short_help="Correct the mistakes whose remedy is certain.")
+@click.argument("file", type=click.Path(path_type=Path), default=DEFAULT_FILE)
+@click.option("--write", is_flag=True, help="Write the files. Without it, nothing changes.")
+@click.option(
+    "-i", "--config-id", help="Id that lines with @id are compared with. [default: the short host name]"
+)
+def mend(file: Path, write: bool, config_id: str | None) -> None:
+    """Show a keepalived.conf as it should be: a diff, with the reason of each change.
+
+    It corrects typing errors, old words, values outside their range, words without effect, and writes
+    defaults that surprise. keepalived reads the result with the same meaning. Comments and layout stay. Where
+    there are several remedies, it asks on a terminal. Included files are mended, too.
+
+    \b
+    Exit codes:
+      0  check has nothing more to say
+      1  warnings are left
+      2  errors are left
+    """
+    from pointsman.cli.mending import ask, problems_of, write_file
+    from pointsman.conf.mend import mend as mended
+    from pointsman.daemon.runtime.read_file import DiskReader
+
+    found = mended(DiskReader(), lambda reader: problems_of(reader, file, config_id), ask)
+    for line in found.diff:
+        click.echo(visible(line))
+    if write:
+        for name, text in found.files.items():
+            write_file(Path(name), text)
+    print_problems(found.left, err=True)
+    state = "nothing to mend"
+    if found.files:
+        state = "written" if write else "not written; --write does it"
+    click.echo(f"{file}: {state}; left: {summary(found.left)}", err=True)
+    sys.exit(exit_code(found.left))
 
 
 def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

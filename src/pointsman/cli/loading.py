@@ -20,6 +20,7 @@ from pointsman.conf.check.marks import check_marks
 from pointsman.conf.check.programs import Program, check_programs, with_full_paths
 from pointsman.conf.load import ExtraCheck, Loaded, load
 from pointsman.conf.text.problems import ConfError, Findings, Problem, Severity
+from pointsman.conf.text.source import FileReader
 from pointsman.daemon.runtime.ownership import find_weakness
 from pointsman.daemon.runtime.read_file import DiskReader
 from pointsman.daemon.runtime.run_program import find_identity
@@ -51,9 +52,20 @@ def load_file(
 
     `tc`: the data plane is attached behind tc filters, whose marks it sees. Raises ConfError.
     """
+    return load_from(DiskReader(STANDARD_INPUT), path, config_id, more, tc=tc)
+
+
+def load_from(
+    reader: FileReader,
+    path: Path,
+    config_id: str | None = None,
+    more: Iterable[ExtraCheck] = (),
+    *,
+    tc: bool = False,
+) -> Loaded:
+    """Do the same with another reader of files."""
     host_name = socket.gethostname() or "localhost"
-    reader = DiskReader(STANDARD_INPUT)
-    host = _ProgramHost(reader)
+    host = _ProgramHost(DiskReader())
 
     def programs(config: Config, findings: Findings) -> None:
         check_programs(config, host, findings)
@@ -124,6 +136,12 @@ def load_or_exit(path: Path, config_id: str | None = None, *, tc: bool = False) 
         sys.exit(EXIT_ERRORS)
     print_problems([each for each in loaded.problems if each.severity is not Severity.NOTE], err=True)
     return loaded.config
+
+
+def exit_code(problems: Iterable[Problem]) -> int:
+    """Return the exit code for these problems; warnings count."""
+    kinds = {problem.severity for problem in problems}
+    return EXIT_ERRORS if Severity.ERROR in kinds else EXIT_WARNINGS if Severity.WARNING in kinds else 0
 
 
 def summary(problems: Iterable[Problem]) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pointsman.conf.keywords.settings import Settings
 from pointsman.conf.keywords.values import BadValueError, Interface, parse_address
+from pointsman.conf.text.corrections import remove, replace
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tree import Node
 from pointsman.model.address import Address
@@ -50,12 +51,16 @@ def build_addresses(
                 line = _build_line(node, static)
             except BadValueError as error:
                 wrong = node.words[min(error.index, len(node.words) - 1)]
-                findings.error(wrong.location, f"{word} {wrong.text}: {error}", width=wrong.width)
+                text = f"{word} {wrong.text}: {error}"
+                prefix = _parse_netmask(wrong.text)
+                edits = replace(wrong, prefix) if prefix and error.index == 0 else ()
+                findings.error(wrong.location, text, f"write {prefix}" * bool(edits), wrong.width, edits)
                 continue
             key = (line.entry.address, line.device, line.use_vmac)
             if key in found:
                 text = f"{line.entry.address} is listed twice"
-                findings.warning(node.keyword.location, text, "remove it", node.keyword.width)
+                edits = remove(node.keyword)
+                findings.warning(node.keyword.location, text, "remove it", node.keyword.width, edits)
             found.setdefault(key, line)
     if word == "virtual_ipaddress" and len(found) > MAX_ADDRESSES:
         keyword = block.all(word)[0].node.keyword
@@ -102,8 +107,8 @@ def _parse_interface_address(text_of_address: str) -> ipaddress.IPv4Interface | 
         return ipaddress.ip_interface(text_of_address)
     except ValueError:
         text = "must be an address with or without a prefix length, such as 192.0.2.9/24"
-        if netmask := _parse_netmask(text_of_address):
-            text = f"has a netmask; write the prefix length: {netmask}"
+        if _parse_netmask(text_of_address):
+            text = "has a netmask in place of a prefix length"
         raise BadValueError(text) from None
 
 

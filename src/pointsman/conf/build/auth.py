@@ -9,8 +9,10 @@ from pathlib import PurePosixPath
 
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
 from pointsman.conf.keywords.values import BadValueError
+from pointsman.conf.text.corrections import remove, replace
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.source import FileReader
+from pointsman.conf.text.tokens import Word
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, PassAuthentication
 
 PASSWORD_BYTES = 8
@@ -36,23 +38,36 @@ def build_authentication(
             "version 3 has no authentication (RFC 5798 section 9); the block has no effect, as in keepalived"
         )
         findings.warning(
-            keyword.location, text, "remove it, or write version 2 in the instance", keyword.width
+            keyword.location,
+            text,
+            "remove it, or write version 2 in the instance",
+            keyword.width,
+            remove(keyword),
         )
         return None
     if kind is None or password is None:
         missing = "auth_type" if kind is None else "auth_pass"
         if not any(node.keyword.text == missing for node in setting.block):
             text = f"authentication without {missing} has no effect"
-            findings.error(keyword.location, text, f"add {missing}", keyword.width)
+            edits = remove(keyword) if kind is not None or not inner.all("auth_pass") else ()
+            findings.error(keyword.location, text, f"add {missing}", keyword.width, edits)
         return None
     word = password.node.values[0]
     size = len(word.text.encode())
     if size > PASSWORD_BYTES:
         text = f"the password has {size} bytes; VRRP carries only the first {PASSWORD_BYTES}"
         findings.warning(
-            word.location, text, f"shorten it to {PASSWORD_BYTES} bytes on all routers", word.width
+            word.location,
+            text,
+            f"shorten it to {PASSWORD_BYTES} bytes on all routers",
+            word.width,
+            replace(word, _quoted(word, word.text[:PASSWORD_BYTES])) if word.text.isascii() else (),
         )
     return AhAuthentication(word.text) if kind.value == "AH" else PassAuthentication(word.text)
+
+
+def _quoted(word: Word, text: str) -> str:
+    return f'"{text}"' if word.quoted else text
 
 
 class KeyFiles:

@@ -20,6 +20,7 @@ from pointsman.conf.build.check_fields import (
 from pointsman.conf.build.tracking import build_command
 from pointsman.conf.build.urls import build_http_check, build_urls
 from pointsman.conf.keywords.settings import Setting, Settings, inherited, read_block, unknown_name
+from pointsman.conf.text.corrections import replace
 from pointsman.conf.text.problems import Findings
 from pointsman.model.checks import (
     BfdCheck,
@@ -69,6 +70,7 @@ def _read_nb_get_retry(own: Settings, findings: Findings) -> int:
         "keepalived 2.x does not know nb_get_retry in TCP_CHECK and ignores it; here it counts as retry",
         "write retry",
         len("nb_get_retry"),
+        replace(old.node.keyword, "retry"),
     )
     if not own.has("retry"):
         own.add("retry", old)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from pointsman.conf.keywords.settings import Setting, Settings
+from pointsman.conf.text.corrections import Choice, remove
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance, VrrpState
@@ -20,18 +21,26 @@ def is_strict(block: Settings, defaults: Settings) -> bool:
     return defaults.has("vrrp_strict") if written is None else written
 
 
-def _report(broken: list[tuple[Word, str, str]], keyword: Word, findings: Findings) -> None:
+def _report(
+    broken: list[tuple[Word, str, str]], keyword: Word, mode: Word | None, findings: Findings
+) -> None:
     """Report one broken rule at its place, several ones together: strict mode is their common cause."""
     if len(broken) == 1:
         word, text, remedy = broken[0]
         findings.error(word.location, f"strict mode: {text}", remedy, word.width)
     elif broken:
         text = f"strict mode: {'; '.join(text for _, text, _ in broken)}"
-        findings.error(keyword.location, text, "remove strict mode (vrrp_strict, strict_mode)", keyword.width)
+        findings.error(
+            keyword.location,
+            text,
+            "remove strict mode (vrrp_strict, strict_mode)",
+            keyword.width,
+            choices=(Choice("remove strict mode", remove(mode)),) if mode else (),
+        )
 
 
 def apply_strict_mode(
-    instance: VrrpInstance, setting: Setting, block: Settings, findings: Findings
+    instance: VrrpInstance, setting: Setting, block: Settings, defaults: Settings, findings: Findings
 ) -> VrrpInstance:
     """Return the instance with the settings of strict mode. Report what strict mode forbids."""
     owner = instance.priority == OWNER_PRIORITY
@@ -99,7 +108,8 @@ def apply_strict_mode(
         "nobody would reach them",
         "write accept (version 3), no_accept if that is wanted, or remove strict mode",
     )
-    _report(broken_rules, keyword, findings)
+    mode = block.last("strict_mode") or defaults.last("vrrp_strict")
+    _report(broken_rules, keyword, mode.node.keyword if mode else None, findings)
     return msgspec.structs.replace(
         instance,
         strict=True,

@@ -7,11 +7,18 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from pointsman.conf.build.pauses import build_pauses
 from pointsman.conf.build.tracking import Trackers, block_lines, build_notify, build_tracked
 from pointsman.conf.keywords.settings import Setting, Settings, read_block, unknown_name
+from pointsman.conf.keywords.values import BadValueError, Interface
 from pointsman.conf.text.problems import Findings
-from pointsman.model.tracking import NotifyFifo, SyncGroupSettings, Tracked, TrackKind, VrrpSurroundings
+from pointsman.model.tracking import (
+    AnnouncementPauses,
+    NotifyFifo,
+    SyncGroupSettings,
+    Tracked,
+    TrackKind,
+    VrrpSurroundings,
+)
 from pointsman.model.vrrp import VrrpInstance
 
 
@@ -44,7 +51,7 @@ def build_surroundings(
         script_group=user[1] if len(user) > 1 else "",
         script_security=defaults.has("enable_script_security"),
         fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("lvs_")),
-        pauses=build_pauses(top, defaults, findings),
+        pauses=_build_pauses(top, defaults, findings),
         states_on_reload=defaults.has("fifo_write_vrrp_states_on_reload"),
         dynamic_interfaces=defaults.has("dynamic_interfaces"),
     )
@@ -144,3 +151,34 @@ def _report_weights(instance: VrrpInstance, group: _Group, findings: Findings) -
     )
     way = "move the tracker to the group, write weight 0, or add sync_group_tracking_weight to the group"
     findings.warning(place, text, way, width)
+
+
+def _build_pauses(top: Settings, defaults: Settings, findings: Findings) -> tuple[AnnouncementPauses, ...]:
+    """Return the pauses of the groups, and those of all other interfaces if there are any."""
+    found = []
+    known: set[str] = set()
+    for setting in top.all("garp_group"):
+        block = read_block(setting.block, "garp_group", findings)
+        words = [word for each in block.all("interfaces") for node in each.block for word in node.words]
+        words += [each.node.values[0] for each in block.all("interface")]
+        names: dict[str, None] = {}
+        for word in words:
+            try:
+                Interface().read([word.text])
+                if word.text in known:
+                    raise BadValueError("is already in a garp_group")
+            except BadValueError as error:
+                findings.error(word.location, f"{word.text}: {error}", width=word.width)
+            names[word.text] = None
+            known.add(word.text)
+        if not names:
+            keyword = setting.node.keyword
+            text = "garp_group names no interface"
+            findings.error(keyword.location, text, "add interface or interfaces", keyword.width)
+        arp, na = block.get("garp_interval", float) or 0.0, block.get("gna_interval", float) or 0.0
+        found.append(AnnouncementPauses(interfaces=tuple(names), arp=arp, na=na))
+    arp = defaults.get("vrrp_garp_interval", float) or 0.0
+    na = defaults.get("vrrp_gna_interval", float) or 0.0
+    if arp or na:
+        found.append(AnnouncementPauses(arp=arp, na=na))
+    return tuple(found)

@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 from pointsman.conf.keywords.settings import Setting, Settings, read_block, unknown_name
 from pointsman.conf.keywords.values import BadValueError, Interface
 from pointsman.conf.text.commands import split_command
+from pointsman.conf.text.corrections import Choice, remove
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tree import Node
 from pointsman.model.bfd import BfdSession
@@ -292,7 +293,9 @@ def build_tracked(user: Setting, block: Settings, known: Trackers, findings: Fin
                 continue
             if (kind, one.name) in found:
                 text = f"{word}: {one.name} is listed twice; the first line counts"
-                findings.warning(node.keyword.location, text, "remove one of them", node.keyword.width)
+                place = node.keyword.location
+                edits = remove(node.keyword)
+                findings.warning(place, text, "remove one of them", node.keyword.width, edits)
             found.setdefault((kind, one.name), one)
     return tuple(found.values())
 
@@ -333,7 +336,8 @@ def _report_order(node: Node, kind: TrackKind, block: Node, findings: Findings) 
         f"{_BLOCKS[kind]}: {_DEFINITIONS[kind]} {word.text} is defined below its use ({place}), "
         "so keepalived ignores it here, and so does Pointsman"
     )
-    findings.warning(word.location, text, f"move the {_DEFINITIONS[kind]} up", word.width)
+    choices = (Choice("remove the line, so that it stays untracked", remove(word)),)
+    findings.warning(word.location, text, f"move the {_DEFINITIONS[kind]} up", word.width, choices=choices)
 
 
 def build_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ...]:

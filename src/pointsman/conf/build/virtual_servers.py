@@ -11,11 +11,13 @@ import msgspec
 from pointsman.conf.build.check_fields import CheckContext, NamedObjects
 from pointsman.conf.build.checks import build_checks, with_script_user
 from pointsman.conf.build.groups import Target, build_targets, targets_by_mark
+from pointsman.conf.build.scheduler_flags import build_scheduler_flags
 from pointsman.conf.build.tracking import build_command
 from pointsman.conf.keywords.settings import Setting, Settings, inherited, read_block
 from pointsman.conf.keywords.table import closest
 from pointsman.conf.keywords.values import BadValueError
 from pointsman.conf.keywords.values_lvs import LvsMethod
+from pointsman.conf.text.corrections import Choice, cut, inside, remove, replace
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.model.address import Address
@@ -33,18 +35,6 @@ from pointsman.model.tracking import Command
 
 DEFAULT_PERSISTENCE = 360
 """Default of persistence in seconds (ipvsadm(8), option -p)."""
-
-_FLAGS = {
-    "sh-port": ("sh",),
-    "sh-fallback": ("sh",),
-    "mh-port": ("mh",),
-    "mh-fallback": ("mh",),
-    "flag-1": (),
-    "flag-2": (),
-    "flag-3": (),
-}
-"""Scheduler flags, and the schedulers they belong to; none: all."""
-
 
 DIRECT = LvsMethod(Forwarding.ROUTE)
 
@@ -109,7 +99,7 @@ def _build_virtual_server(setting: Setting, scope: _ServiceContext, findings: Fi
             persistence=_persistence(block, setting.node.keyword, key, findings),
             persistence_prefix=_persistence_prefix(block, key, findings),
             one_packet=_one_packet(block, key, findings),
-            flags=_flags(block, findings),
+            flags=build_scheduler_flags(block, findings),
         ),
         members=members,
         sorry_server=_build_sorry_server(scope, findings),
@@ -143,11 +133,11 @@ def _build_head(setting: Setting, named: NamedObjects, findings: Findings) -> tu
         return "", ()
     if "/" in words[0].text:
         text = f"virtual_server {words[0].text}: the prefix length has no effect here"
-        remedy = f"write {targets[0].address}"
-        findings.warning(words[0].location, text, remedy, words[0].width)
+        plain = str(targets[0].address)
+        findings.warning(words[0].location, text, f"write {plain}", words[0].width, replace(words[0], plain))
     if len(words) > 2:
         text = f"{words[2].text} after the port has no effect"
-        findings.warning(words[2].location, text, "remove it", words[2].width)
+        findings.warning(words[2].location, text, "remove it", words[2].width, cut(words[2:]))
     return group, targets
 
 
@@ -160,6 +150,7 @@ def _transport(setting: Setting, block: Settings, findings: Findings) -> Transpo
             "without protocol the service is UDP, as in keepalived",
             "add a line with protocol TCP or UDP",
             keyword.width,
+            inside(keyword, "protocol UDP"),
         )
     return Transport[written or "UDP"]
 
@@ -175,7 +166,12 @@ def _method(block: Settings, keyword: Word, findings: Findings) -> LvsMethod:
     sorry = block.has("sorry_server") and not block.has("sorry_server_lvs_method")
     if sorry or not reals or not all(_has_own_method(real) for real in reals):
         text = "without lvs_method keepalived uses NAT, which is not supported"
-        findings.error(keyword.location, text, "add a line with lvs_method DR", keyword.width)
+        choices = tuple(
+            Choice(f"add lvs_method {each}", inside(keyword, f"lvs_method {each}")) for each in ("DR", "TUN")
+        )
+        findings.error(
+            keyword.location, text, "add a line with lvs_method DR", keyword.width, choices=choices
+        )
     return DIRECT
 
 
@@ -191,7 +187,9 @@ def _supported_method(setting: Setting, findings: Findings) -> LvsMethod:
     word = setting.node.values[0]
     name = setting.node.keyword.text
     text = f"{name} {word.text} is not supported; Pointsman supports direct routing and tunnels"
-    findings.error(word.location, text, "write lvs_method DR, and set up the real servers for it", word.width)
+    choices = tuple(Choice(f"write {name} {each}", replace(word, each)) for each in ("DR", "TUN"))
+    remedy = "write lvs_method DR, and set up the real servers for it"
+    findings.error(word.location, text, remedy, word.width, choices=choices)
     return DIRECT
 
 
@@ -201,7 +199,8 @@ def _persistence(block: Settings, keyword: Word, key: ServiceKey, findings: Find
     if key.port or key.fwmark or not block.absent("persistence_timeout"):
         return written
     text = f"a service on every port must be persistent; {DEFAULT_PERSISTENCE} s are used"
-    findings.warning(keyword.location, text, "name a port, or add persistence_timeout", keyword.width)
+    edits = inside(keyword, f"persistence_timeout {DEFAULT_PERSISTENCE}")
+    findings.warning(keyword.location, text, "name a port, or add persistence_timeout", keyword.width, edits)
     return DEFAULT_PERSISTENCE
 
 
@@ -216,49 +215,17 @@ def _persistence_prefix(block: Settings, key: ServiceKey, findings: Findings) ->
         findings.error(word.location, text, width=word.width)
     if block.absent("persistence_timeout"):
         text = "persistence_granularity has no effect without persistence_timeout"
-        findings.warning(word.location, text, "add persistence_timeout", word.width)
+        edits = remove(setting.node.keyword)
+        findings.warning(word.location, text, "add persistence_timeout", word.width, edits)
     return length
 
 
 def _one_packet(block: Settings, key: ServiceKey, findings: Findings) -> bool:
     setting = block.last("ops")
     if setting is not None and key.transport not in (Transport.UDP, None):
-        findings.error(setting.location, "ops is for UDP only (ipvsadm(8))", "remove it", 3)
+        edits = remove(setting.node.keyword)
+        findings.error(setting.location, "ops is for UDP only (ipvsadm(8))", "remove it", 3, edits)
     return setting is not None
-
-
-def _flags(block: Settings, findings: Findings) -> frozenset[str]:
-    """Return the flags of the scheduler. Warn of those that keepalived ignores, and leave them out.
-
-    keepalived takes a flag of one scheduler only behind the lvs_sched that names it.
-    """
-    scheduler = block.get("lvs_sched", str) or "wlc"
-    flags = {flag: block.all(flag)[0] for flag in _FLAGS if block.has(flag)}
-    for flag, setting in list(flags.items()):
-        if not _FLAGS[flag]:
-            continue
-        own = _FLAGS[flag][0]
-        if scheduler != own:
-            other = f"{scheduler}-{flag.partition('-')[2]}"
-            text = f"{flag} has no effect with lvs_sched {scheduler}, as in keepalived"
-            remedy = f"remove it, or write {other}" if other in _FLAGS else "remove it"
-        elif not _is_behind(setting, block.all("lvs_sched")):
-            text = f"{flag} has no effect before lvs_sched {own}, as in keepalived"
-            remedy = "move it behind that line, or remove it"
-        else:
-            continue
-        findings.warning(setting.location, text, remedy, len(flag))
-        del flags[flag]
-    return frozenset(flags)
-
-
-def _is_behind(setting: Setting, others: list[Setting]) -> bool:
-    """True if the last of the other statements is in front of this one."""
-    return bool(others) and _position(others[-1]) < _position(setting)
-
-
-def _position(setting: Setting) -> tuple[int, int]:
-    return setting.location.line, setting.location.column
 
 
 def _quorum(block: Settings, members: tuple[PoolMember, ...], findings: Findings) -> int:
@@ -272,7 +239,8 @@ def _quorum(block: Settings, members: tuple[PoolMember, ...], findings: Findings
         return value
     word = setting.node.values[0]
     text = f"quorum {value} is above {weight}, the weight of all real servers; {max(weight, 1)} is used"
-    findings.warning(word.location, text, "lower it, or add real servers", word.width)
+    edits = replace(word, str(max(weight, 1)))
+    findings.warning(word.location, text, "lower it, or add real servers", word.width, edits)
     return max(weight, 1)
 
 
@@ -323,6 +291,7 @@ def _server_key(setting: Setting, scope: _ServiceContext, method: LvsMethod, fin
             f"{address} gets packets at port {scope.port}, not {port}{checks}",
             f"write {scope.port}, and let the server listen there",
             word.width,
+            () if checks and setting.block else replace(word, str(scope.port)),
         )
     return ServerKey(address, scope.port)
 

@@ -15,6 +15,7 @@ from pointsman.conf.build.tracking import Trackers, build_notify, build_tracked
 from pointsman.conf.build.vmac import InstanceAddresses, InterfaceNames, build_instance_addresses
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
 from pointsman.conf.keywords.values import BadValueError, parse_host
+from pointsman.conf.text.corrections import below, remove, replace
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tree import Node
 from pointsman.model.address import Address
@@ -118,7 +119,9 @@ def build_instance(
         ),
         location=setting.location,
     )
-    return apply_strict_mode(built, setting, block, findings) if is_strict(block, defaults) else built
+    return (
+        apply_strict_mode(built, setting, block, defaults, findings) if is_strict(block, defaults) else built
+    )
 
 
 def _advertises_by_base(
@@ -133,7 +136,10 @@ def _advertises_by_base(
         return written and borne.own is not None
     keyword = setting.node.keyword
     text = "unicast adverts leave by the base interface, not by the interface of the virtual MAC address"
-    findings.warning(keyword.location, text, "add vmac_xmit_base, which keepalived requires", keyword.width)
+    edits = below(keyword, "vmac_xmit_base")
+    findings.warning(
+        keyword.location, text, "add vmac_xmit_base, which keepalived requires", keyword.width, edits
+    )
     return True
 
 
@@ -205,6 +211,8 @@ def _state_and_priority(block: Settings, findings: Findings) -> tuple[VrrpState,
                 setting.location,
                 "state MASTER without a priority means priority 255, the address owner, as in keepalived",
                 "add priority NUMBER",
+                len("state"),
+                below(setting.node.keyword, "priority 255"),
             )
         priority = 255 if written == "MASTER" else 100
     if priority == 255 and written == "BACKUP":
@@ -213,7 +221,9 @@ def _state_and_priority(block: Settings, findings: Findings) -> tuple[VrrpState,
         text = (
             "priority 255 means the owner of the addresses, which starts as MASTER (RFC 3768 section 6.4.1)"
         )
-        findings.warning(setting.location, text, "write state MASTER, or a priority up to 254", len("state"))
+        edits = replace(setting.node.values[0], "MASTER")
+        remedy = "write state MASTER, or a priority up to 254"
+        findings.warning(setting.location, text, remedy, len("state"), edits)
     owner = written is None and priority == 255
     return (VrrpState.MASTER if written == "MASTER" or owner else VrrpState.BACKUP), priority
 
@@ -230,7 +240,11 @@ def _build_nopreempt(block: Settings, state: VrrpState, priority: int, findings:
         why = "state MASTER" if state is VrrpState.MASTER else "priority 255"
         text = f"nopreempt has no effect with {why}, as in keepalived"
         findings.warning(
-            setting.location, text, "write state BACKUP and priorities up to 254", len("nopreempt")
+            setting.location,
+            text,
+            "write state BACKUP and priorities up to 254",
+            len("nopreempt"),
+            remove(setting.node.keyword),
         )
         return False
     return True
@@ -251,7 +265,8 @@ def _build_preempt_delay(block: Settings, state: VrrpState, nopreempt: bool, fin
         return delay
     why = "nopreempt" if nopreempt else "state MASTER"
     text = f"preempt_delay has no effect with {why}, as in keepalived"
-    findings.warning(setting.location, text, "remove it, or write state BACKUP", len("preempt_delay"))
+    edits = remove(setting.node.keyword)
+    findings.warning(setting.location, text, "remove it, or write state BACKUP", len("preempt_delay"), edits)
     return 0.0
 
 
@@ -273,10 +288,15 @@ def _build_peers(block: Settings, findings: Findings) -> tuple[tuple[Address, ..
         if "/" in words[0]:
             text = f"unicast_peer {words[0]}: the prefix length has no effect here"
             remedy = f"write {peer}"
-            findings.warning(node.keyword.location, text, remedy, node.keyword.width)
+            edits = replace(node.keyword, str(peer))
+            findings.warning(node.keyword.location, text, remedy, node.keyword.width, edits)
         if peer in peers:
             findings.warning(
-                node.keyword.location, f"peer {peer} is listed twice", "remove it", node.keyword.width
+                node.keyword.location,
+                f"peer {peer} is listed twice",
+                "remove it",
+                node.keyword.width,
+                remove(node.keyword),
             )
         peers[peer] = limits
     setting = block.last("unicast_peer")

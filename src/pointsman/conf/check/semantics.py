@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from pointsman.conf.check.onlink import check_on_link
+from pointsman.conf.text.corrections import Change, Choice, Edit
 from pointsman.conf.text.problems import Findings
 from pointsman.model.address import Address
 from pointsman.model.checks import DirectCheck, FileCheck, MiscCheck, NetworkCheck
@@ -116,7 +117,8 @@ def _check_unicast(instance: VrrpInstance, findings: Findings) -> None:
     if source is not None and not instance.unicast_peers:
         place, width = findings.find_place(instance.location, "unicast_src_ip")
         text = f"{instance.name} has a unicast_src_ip but no unicast_peer, so it sends multicast"
-        findings.warning(place, text, "add unicast_peer, or write mcast_src_ip", width)
+        edits = (Edit(Change.REPLACE, place, width, "mcast_src_ip"),) if place else ()
+        findings.warning(place, text, "add unicast_peer, or write mcast_src_ip", width, edits)
 
 
 def _check_own_network(instance: VrrpInstance, findings: Findings) -> None:
@@ -170,7 +172,14 @@ def _check_families(instance: VrrpInstance, findings: Findings) -> bool:
         f"ignores {listed}, so nobody would have it"
     )
     remedy = "move it to virtual_ipaddress_excluded, or to a vrrp_instance of its own"
-    findings.error(place, text, remedy, width)
+    removed = (Edit(Change.REMOVE, place),) if place else ()
+    block = findings.find_place(instance.location, "virtual_ipaddress").location
+    moved = (Edit(Change.ABOVE, block, 0, f"virtual_ipaddress_excluded {{ {others[0]} }}"),) if block else ()
+    choices = (
+        Choice("move it to virtual_ipaddress_excluded", removed + moved),
+        Choice("remove it, as keepalived does", removed),
+    )
+    findings.error(place, text, remedy, width, choices=choices if removed else ())
     return True
 
 

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar, cast
 
 from pointsman.conf.keywords.keyword import Keyword, Status
 from pointsman.conf.keywords.suggestions import meant_keyword, meant_value
 from pointsman.conf.keywords.table import TABLE, blocks_of, closest
-from pointsman.conf.keywords.values import BadValueError, Flag, Integer, prefix_without_effect
+from pointsman.conf.keywords.values import BadValueError, Flag, Integer, Seconds, prefix_without_effect
 from pointsman.conf.text.commands import COMMANDS
+from pointsman.conf.text.corrections import Choice, cut, remove, replace
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.conf.text.tree import Node
@@ -96,20 +98,32 @@ def read_block(nodes: Iterable[Node], block: str, findings: Findings) -> Setting
     return settings
 
 
-def value_problem(findings: Findings, node: Node, error: BadValueError, kind: object = None) -> None:
+def value_problem(
+    findings: Findings, node: Node, error: BadValueError, kind: object = None, default: str = ""
+) -> None:
     """Report a value that its type refused, at the word that is wrong."""
     word = node.values[error.index] if error.index < len(node.values) else node.keyword
     likely = meant_value(word.text, kind) if error.index == 0 and word is not node.keyword else ""
     name = node.keyword.text
     text = f"{name}: {error}" if word is node.keyword else f"{name} {word.text}: {error}"
-    findings.error(word.location, text, f"did you mean {likely}?" if likely else "", word.width)
+    remedy, edits = (f"did you mean {likely}?", replace(word, likely)) if likely else ("", ())
+    if not likely and (usual := _usual_value(word, kind, default)):
+        remedy, edits = f"keepalived uses {usual}, its default", replace(word, usual)
+    findings.error(word.location, text, remedy, word.width, edits)
+
+
+def _usual_value(word: Word, kind: object, default: str) -> str:
+    """Return the default that keepalived takes in place of a number outside the range; empty: none."""
+    usual = re.match(r"[0-9.]+(?=$|[,;])", default)
+    number = re.fullmatch(r"[+-]?[0-9.]+", word.text)
+    return usual[0] if usual and number and isinstance(kind, Integer | Seconds) else ""
 
 
 def unknown_name(word: Word, text: str, known: Iterable[str], findings: Findings) -> None:
     """Report a name of something that is defined nowhere, and the one that was probably meant."""
     likely = closest(word.text, known)
     remedy = f"did you mean {likely}?" if likely else "define it, or correct the name"
-    findings.error(word.location, text, remedy, word.width)
+    findings.error(word.location, text, remedy, word.width, replace(word, likely) if likely else ())
 
 
 def _honoured(node: Node, row: Keyword, settings: Settings, findings: Findings) -> None:
@@ -129,7 +143,7 @@ def _honoured(node: Node, row: Keyword, settings: Settings, findings: Findings) 
     try:
         value = _zero(node, row, findings) if row.zero and words == ["0"] else row.kind.read(words)
     except BadValueError as error:
-        value_problem(findings, node, error, row.kind)
+        value_problem(findings, node, error, row.kind, row.default)
         settings.refuse(row.canonical)
         return
     _superfluous(node.values[row.kind.words :], word, settings.block, findings)
@@ -143,7 +157,8 @@ def _zero(node: Node, row: Keyword, findings: Findings) -> float | None:
     assert row.zero is not None
     word = node.values[0]
     remedy = "remove the line" if row.zero.counts_as is None else f"write {row.zero.counts_as}"
-    findings.warning(word.location, f"{node.keyword.text} 0 {row.zero.meaning}", remedy, word.width)
+    edits = remove(node.keyword) if row.zero.counts_as is None else replace(word, str(row.zero.counts_as))
+    findings.warning(word.location, f"{node.keyword.text} 0 {row.zero.meaning}", remedy, word.width, edits)
     if row.zero.counts_as is None or isinstance(row.kind, Integer):
         return row.zero.counts_as
     return float(row.zero.counts_as)
@@ -154,12 +169,14 @@ def _remarks(node: Node, row: Keyword, findings: Findings) -> None:
     word = node.keyword
     if row.warns:
         text = f"{word.text} is an old spelling of {row.canonical}"
-        findings.warning(word.location, text, f"write {row.canonical}", word.width)
+        edits = replace(word, row.canonical)
+        findings.warning(word.location, text, f"write {row.canonical}", word.width, edits)
     prefix = prefix_without_effect(row.kind, [each.text for each in node.values])
     if prefix:
         address = node.values[0]
         text = f"{word.text} {address.text}: the prefix length has no effect here"
-        findings.warning(address.location, text, f"remove {prefix}", address.width)
+        edits = replace(address, address.text.removesuffix(prefix))
+        findings.warning(address.location, text, f"remove {prefix}", address.width, edits)
 
 
 def _is_ignored_repetition(word: Word, row: Keyword, settings: Settings, findings: Findings) -> bool:
@@ -170,7 +187,8 @@ def _is_ignored_repetition(word: Word, row: Keyword, settings: Settings, finding
     where = f"line {first.line}" if first.file == word.location.file else f"{first.file}, line {first.line}"
     counts = "the first one counts, as in keepalived" if row.first_counts else "the last one counts"
     text = f"{row.canonical} is repeated (first in {where}); {counts}"
-    findings.warning(word.location, text, "remove one of them", word.width)
+    ignored = word if row.first_counts else settings.all(row.canonical)[-1].node.keyword
+    findings.warning(word.location, text, "remove one of them", word.width, remove(ignored))
     return row.first_counts
 
 
@@ -183,7 +201,7 @@ def _superfluous(words: Sequence[Word], keyword: Word, block: str, findings: Fin
     if words:
         text = f"{words[0].text} after the value of {keyword.text} has no effect"
         remedy = "write program and arguments in quotes" if keyword.text in COMMANDS else "remove it"
-        findings.warning(words[0].location, text, remedy, words[0].width)
+        findings.warning(words[0].location, text, remedy, words[0].width, cut(words))
 
 
 def _is_default(node: Node, row: Keyword) -> bool:
@@ -208,11 +226,14 @@ def _without_meaning(node: Node, row: Keyword, findings: Findings) -> None:
             findings.warning(bad.location, f"{text}: {error}; keepalived ignores it", width=bad.width)
         text = f"{word.text} has no effect here: {row.reason}"
         if row.warns:
-            findings.warning(word.location, text, "remove it", word.width)
+            findings.warning(word.location, text, "remove it", word.width, remove(word))
         else:
             findings.note(word.location, text, width=word.width)
     else:
-        findings.error(word.location, f"{word.text} is not supported", row.reason, word.width)
+        choices = (Choice("remove it", remove(word)),)
+        findings.error(
+            word.location, f"{word.text} is not supported", row.reason, word.width, choices=choices
+        )
 
 
 def _unknown(node: Node, block: str, settings: Settings, findings: Findings) -> None:
@@ -221,6 +242,7 @@ def _unknown(node: Node, block: str, settings: Settings, findings: Findings) -> 
     where = f"in {block}" if block else "outside a block"
     elsewhere = blocks_of(word.text)
     likely = meant_keyword(word.text, block, [each.text for each in node.values])
+    edits = replace(word, likely) if likely in TABLE[block] else ()
     if likely in TABLE[block]:
         settings.refuse(TABLE[block][likely].canonical)
         text = f"{word.text} is not allowed {where}" if elsewhere else f"unknown keyword {word.text} {where}"
@@ -237,4 +259,4 @@ def _unknown(node: Node, block: str, settings: Settings, findings: Findings) -> 
         remedy = (
             f"did you mean {likely}, which belongs in {' or '.join(blocks_of(likely))}?" if likely else ""
         )
-    findings.error(word.location, text, remedy, word.width)
+    findings.error(word.location, text, remedy, word.width, edits)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from pointsman.conf.text.corrections import Choice, Edit
 from pointsman.model.location import Location
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The line of the file, unchanged."""
     origin: tuple[str, ...] = ()
     """The definition and the includes that the text comes through, innermost first."""
+    edits: tuple[Edit, ...] = ()
+    """The correction, if there is only one that fits (`pointsman conf mend`)."""
+    choices: tuple[Choice, ...] = ()
+    """Corrections between which the owner of the file decides."""
 
     def __str__(self) -> str:
         place = f"{self.location}: " if self.location else ""
@@ -92,11 +97,27 @@ class Findings:
         self.is_unbalanced = False
         """True if braces do not match. Then no block has a known end."""
 
-    def error(self, location: Location | None, text: str, remedy: str = "", width: int = 1) -> None:
-        self._add(Severity.ERROR, location, text, remedy, width)
+    def error(
+        self,
+        location: Location | None,
+        text: str,
+        remedy: str = "",
+        width: int = 1,
+        edits: tuple[Edit, ...] = (),
+        choices: tuple[Choice, ...] = (),
+    ) -> None:
+        self._add(Severity.ERROR, location, text, remedy, width, edits, choices)
 
-    def warning(self, location: Location | None, text: str, remedy: str = "", width: int = 1) -> None:
-        self._add(Severity.WARNING, location, text, remedy, width)
+    def warning(
+        self,
+        location: Location | None,
+        text: str,
+        remedy: str = "",
+        width: int = 1,
+        edits: tuple[Edit, ...] = (),
+        choices: tuple[Choice, ...] = (),
+    ) -> None:
+        self._add(Severity.WARNING, location, text, remedy, width, edits, choices)
 
     def note(self, location: Location | None, text: str, remedy: str = "", width: int = 1) -> None:
         self._add(Severity.NOTE, location, text, remedy, width)
@@ -186,7 +207,16 @@ class Findings:
         ]
         return (*sorted(self._found, key=place), *more)
 
-    def _add(self, severity: Severity, location: Location | None, text: str, remedy: str, width: int) -> None:
+    def _add(
+        self,
+        severity: Severity,
+        location: Location | None,
+        text: str,
+        remedy: str,
+        width: int,
+        edits: tuple[Edit, ...] = (),
+        choices: tuple[Choice, ...] = (),
+    ) -> None:
         problem = Problem(
             severity=severity,
             text=text,
@@ -195,6 +225,8 @@ class Findings:
             width=width,
             excerpt=self._excerpt(location),
             origin=self._origin(location),
+            edits=edits,
+            choices=choices,
         )
         if problem in self._found:
             return
