@@ -17,6 +17,7 @@ from pointsman.cli.run import DEFAULT_FILE
 from pointsman.cli.wording import columns, visible
 from pointsman.conf.keywords.reference import explain, reference, suggestion, words
 from pointsman.conf.show.config import show_config as canonical
+from pointsman.conf.show.for_keepalived import HIDDEN, hide_passwords, keep_keepalived_words
 from pointsman.conf.text.problems import ConfError
 
 
@@ -39,8 +40,14 @@ def conf() -> None:
     "-i", "--config-id", help="Id that lines with @id are compared with. [default: the short host name]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the place of each item.")
-def show(file: Path, config_id: str | None, as_json: bool) -> None:
+@click.option(
+    "--as", "reader", type=click.Choice(["keepalived"]), help="Print only words that keepalived takes."
+)
+@click.option("--passwords", is_flag=True, help="Print passwords and keys, which are hidden otherwise.")
+def show(file: Path, config_id: str | None, as_json: bool, reader: str | None, passwords: bool) -> None:
     """Print the effective configuration as keepalived.conf, with every default filled in.
+
+    Passwords are hidden. With --passwords, the text can be read again and means the same.
 
     \b
     Exit codes:
@@ -48,15 +55,33 @@ def show(file: Path, config_id: str | None, as_json: bool) -> None:
       2  the configuration has errors
     """
     try:
-        config = load_file(file, config_id).config
+        config = load_file(file, config_id, tc=True).config
     except ConfError as error:
         print_problems(error.problems, err=True)
         click.echo(f"{file}: {summary(error.problems)}", err=True)
         sys.exit(EXIT_ERRORS)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(config, enc_hook=str), indent=2).decode())
-    else:
-        click.echo(canonical(config), nl=False)
+        document = msgspec.to_builtins(config, enc_hook=str, str_keys=True)
+        shown = document if passwords else _without_passwords(document)
+        click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
+        return
+    text = canonical(config)
+    if reader == "keepalived":
+        text = keep_keepalived_words(text)
+    click.echo(text if passwords else hide_passwords(text), nl=False)
+
+
+def _without_passwords(document: object) -> object:
+    """Return a document with asterisks in place of passwords, and of keys of auth_hmac."""
+    if isinstance(document, list | tuple):
+        return [_without_passwords(each) for each in document]
+    if not isinstance(document, dict):
+        return document
+    secret = ("password", "key") if "number" in document else ("password",)
+    return {
+        name: HIDDEN if name in secret and value else _without_passwords(value)
+        for name, value in document.items()
+    }
 
 
 @conf.command(short_help="Correct the mistakes whose remedy is certain.")

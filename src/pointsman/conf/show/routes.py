@@ -33,7 +33,7 @@ def _format_encapsulation(around: Encapsulation | None) -> list[str]:
 def format_route(route: VirtualRoute) -> str:
     """Return the line of a route."""
     parts = [] if route.kind == "unicast" else [route.kind]
-    parts.append(f"to {route}")
+    parts.append(str(route))
     if route.source_network is not None:
         parts.append(f"from {route.source_network}")
     if route.gateway is not None:
@@ -84,8 +84,10 @@ def _format_realms(number: int) -> str:
 
 
 def format_rule(rule: VirtualRule) -> str:
-    """Return the line of a rule."""
-    parts = ["inet" if rule.family == 4 else "inet6", *(["not"] if rule.inverted else [])]
+    """Return the line of a rule. The family is written only where no address shows it."""
+    shown = rule.source is not None or rule.destination is not None
+    parts = [] if shown else ["inet" if rule.family == 4 else "inet6"]
+    parts += ["not"] if rule.inverted else []
     for word, value in (("from", rule.source), ("to", rule.destination)):
         if value is not None:
             parts.append(f"{word} {value}")

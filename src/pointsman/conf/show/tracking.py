@@ -81,9 +81,7 @@ def show_tracked(every: tuple[Tracked, ...]) -> Iterator[str]:
     """Yield the track_ blocks of an instance."""
     for kind in TrackKind:
         lines = [
-            f"{format_text(each.name)} weight {each.weight} {'reverse' if each.reverse else 'noreverse'}"
-            for each in every
-            if each.kind is kind
+            f"{format_text(each.name)} {_format_tracked_weight(each)}" for each in every if each.kind is kind
         ]
         if lines:
             yield from format_block(f"track_{kind.value}", iter(lines))
@@ -103,6 +101,12 @@ def show_notify(wanted: Notify) -> Iterator[str]:
             yield f"{word} {format_command(command)}"
     if wanted.tells_deleted:
         yield f"notify_deleted {format_command(wanted.deleted) if wanted.deleted else ''}".rstrip()
+
+
+def _format_tracked_weight(tracked: Tracked) -> str:
+    """Return the weight; noreverse only where a definition can say reverse."""
+    text = _format_weight(tracked.weight, tracked.reverse)
+    return text if tracked.reverse or tracked.kind is TrackKind.INTERFACE else f"{text} noreverse"
 
 
 def _format_weight(weight: int, reverse: bool) -> str:

@@ -81,7 +81,8 @@ def _show_answers(instance: VrrpInstance) -> Iterator[str]:
         yield "accept"
     if instance.old_unicast_checksum:
         yield "old_unicast_checksum"
-    yield f"unicast_ttl {instance.unicast_ttl}"
+    if instance.unicast_peers or instance.unicast_ttl != 255:
+        yield f"unicast_ttl {instance.unicast_ttl}"
     if instance.check_unicast_source:
         yield "check_unicast_src"
     if instance.track_source:
