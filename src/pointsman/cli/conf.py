@@ -3,22 +3,27 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import msgspec
 from click.shell_completion import CompletionItem
 
-from pointsman.cli.loading import EXIT_ERRORS, exit_code, load_file, print_problems, summary
+from pointsman.cli.loading import EXIT_ERRORS, exit_code, load_file, load_from, print_problems, summary
 from pointsman.cli.run import DEFAULT_FILE
 from pointsman.cli.wording import columns, visible
 from pointsman.conf.keywords.reference import explain, reference, suggestion, words
 from pointsman.conf.show.config import show_config as canonical
-from pointsman.conf.show.for_keepalived import HIDDEN, hide_passwords, keep_keepalived_words
-from pointsman.conf.text.problems import ConfError
+from pointsman.conf.show.text import HIDDEN, hide_passwords, keep_keepalived_words
+from pointsman.conf.text.corrections import Edit
+from pointsman.conf.text.problems import ConfError, Problem
+from pointsman.conf.text.source import FileReader
 
 
 @click.group()
@@ -103,22 +108,52 @@ def mend(file: Path, write: bool, config_id: str | None) -> None:
       1  warnings are left
       2  errors are left
     """
-    from pointsman.cli.mending import ask, problems_of, write_file
     from pointsman.conf.mend import mend as mended
     from pointsman.daemon.runtime.read_file import DiskReader
 
-    found = mended(DiskReader(), lambda reader: problems_of(reader, file, config_id), ask)
+    found = mended(DiskReader(), lambda reader: _problems(reader, file, config_id), _ask)
     for line in found.diff:
         click.echo(visible(line))
     if write:
         for name, text in found.files.items():
-            write_file(Path(name), text)
+            _write_file(Path(name), text)
     print_problems(found.left, err=True)
     state = "nothing to mend"
     if found.files:
         state = "written" if write else "not written; --write does it"
     click.echo(f"{file}: {state}; left: {summary(found.left)}", err=True)
     sys.exit(exit_code(found.left))
+
+
+def _problems(reader: FileReader, file: Path, config_id: str | None) -> Sequence[Problem]:
+    """Return the problems of a file, errors included."""
+    try:
+        return load_from(reader, file, config_id).problems
+    except ConfError as error:
+        return error.problems
+
+
+def _ask(problem: Problem) -> tuple[Edit, ...]:
+    """Ask for one of the remedies of a problem. Without a terminal, none is chosen."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return ()
+    print_problems([problem], err=True)
+    for number, choice in enumerate(problem.choices, 1):
+        click.echo(f"  {number}  {choice.label}", err=True)
+    click.echo("  0  leave it as it is", err=True)
+    chosen = click.prompt("choice", type=click.IntRange(0, len(problem.choices)), default=0, err=True)
+    return problem.choices[chosen - 1].edits if chosen else ()
+
+
+def _write_file(file: Path, text: str) -> None:
+    """Write a file in one step, with its owner and permissions. Raises OSError."""
+    real = file.resolve()
+    new = real.with_name(f".{real.name}.mended")
+    new.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+    shutil.copymode(real, new)
+    status = real.stat()
+    os.chown(new, status.st_uid, status.st_gid)
+    new.replace(real)
 
 
 def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -128,7 +163,8 @@ def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: 
 @conf.command("help", short_help="Explain a keyword.")
 @click.argument("word", required=False, shell_complete=_complete)
 @click.option("--all", "everything", is_flag=True, help="Print the reference of all keywords, in Markdown.")
-def help_(word: str | None, everything: bool) -> None:
+@click.option("--source", is_flag=True, help="Also name the module that implements it.")
+def help_(word: str | None, everything: bool, source: bool) -> None:
     """Explain a keyword of keepalived.conf: its blocks, value, default, and what it does here.
 
     Without WORD, list all keywords.
@@ -142,7 +178,7 @@ def help_(word: str | None, everything: bool) -> None:
         click.echo(reference(), nl=False)
     elif word is None:
         click.echo("\n".join(words()))
-    elif text := explain(word):
+    elif text := explain(word, source):
         click.echo("\n".join(map(_folded, text.splitlines())))
     else:
         likely = suggestion(word)

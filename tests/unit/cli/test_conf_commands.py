@@ -138,8 +138,74 @@ def test_json_has_everything() -> None:
     assert "/26" in error["remedy"]
 
 
+def test_show_hides_passwords_unless_asked() -> None:
+    shown = CliRunner().invoke(conf, ["show", "-f", str(LAB)]).stdout
+    assert "auth_pass ********\n" in shown and "generate" not in shown
+    as_json = CliRunner().invoke(conf, ["show", "-f", str(LAB), "--json"]).stdout
+    assert json.loads(as_json)["instances"][0]["authentication"]["password"] == "********"
+    for words in ([], ["--json"]):
+        assert "generate" in CliRunner().invoke(conf, ["show", "-f", str(LAB), "--passwords", *words]).stdout
+
+
+def test_show_for_keepalived_has_none_of_our_words() -> None:
+    own = CliRunner().invoke(conf, ["show", "-f", str(LAB)]).stdout
+    theirs = CliRunner().invoke(conf, ["show", "-f", str(LAB), "--as", "keepalived"]).stdout
+    assert "smtp_tls none" in own and "smtp_tls" not in theirs
+
+
+def test_mend_shows_a_diff_and_writes_only_if_asked(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text(INSTANCE.replace("priority", "prioriti"))
+    shown = CliRunner().invoke(conf, ["mend", str(file)])
+    assert (shown.exit_code, "+    priority 100" in shown.stdout) == (0, True)
+    assert "prioriti" in file.read_text()
+    file.chmod(0o640)
+    written = CliRunner().invoke(conf, ["mend", str(file), "--write"])
+    assert (written.exit_code, file.read_text(), file.stat().st_mode & 0o777) == (0, INSTANCE, 0o640)
+    assert "nothing to mend" in CliRunner().invoke(conf, ["mend", str(file)]).stderr
+
+
+def test_mend_leaves_decisions_without_a_terminal(mistaken: Path) -> None:
+    before = mistaken.read_text()
+    result = CliRunner().invoke(conf, ["mend", str(mistaken)])
+    assert result.exit_code == 2 and "is the virtual address itself" in result.stderr
+    assert mistaken.read_text() == before
+
+
+def test_programs_are_looked_up_in_path_and_shown_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "probe").write_text("#!/bin/sh\n")
+    (tmp_path / "probe").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    file = tmp_path / "f"
+    file.write_text(
+        f'vrrp_script s {{\nscript "probe -x"\n}}\nvrrp_script t {{\nscript absent\n}}\n{INSTANCE}'
+    )
+    shown = CliRunner().invoke(conf, ["show", "-f", str(file)]).stdout
+    assert f'script "{tmp_path}/probe -x"' in shown
+    assert f"there is no program absent in PATH here ({tmp_path})" in " ".join(checked(file).output.split())
+
+
+def test_a_user_that_does_not_exist_is_told_with_a_way_out(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text(
+        INSTANCE.replace("priority 100", "priority 100\n    notify_master /bin/true no-such-user")
+    )
+    output = " ".join(checked(file).output.split())
+    assert "there is no user no-such-user here, so /bin/true cannot be run" in output
+    assert 'write the command in quotes: "/bin/true no-such-user"' in output
+
+
+def test_equal_problems_of_several_files_name_the_files(tmp_path: Path) -> None:
+    for name in ("a.inc", "b.inc"):
+        (tmp_path / name).write_text("frobnicate\n")
+    (tmp_path / "f").write_text("include ?.inc\n")
+    assert f"also in {tmp_path}/b.inc:1" in "".join(checked(tmp_path / "f").output.split("\n  "))
+
+
 def test_show_prints_what_reads_as_the_same() -> None:
-    result = CliRunner().invoke(conf, ["show", "-f", str(LAB)])
+    result = CliRunner().invoke(conf, ["show", "-f", str(LAB), "--passwords"])
     assert result.exit_code == 0
     shown = CliRunner().invoke(conf, ["show", "-f", str(LAB), "--json"])
     assert json.loads(shown.stdout)["router_id"] == load_text(result.stdout).config.router_id == "lb-01"

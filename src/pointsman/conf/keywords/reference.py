@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pointsman.conf.keywords.implemented_in import implemented_in
@@ -23,10 +24,16 @@ def words() -> list[str]:
     return sorted({name for rows in TABLE.values() for name in rows})
 
 
-def explain(word: str) -> str:
-    """Return the help on a word, block by block; empty for an unknown word."""
+def explain(word: str, source: bool = False) -> str:
+    """Return the help on a word, block by block; empty for an unknown word.
+
+    `source`: also name the module that implements it.
+    """
     return "\n".join(
-        line for block, rows in TABLE.items() if word in rows for line in _explained(block, rows[word])
+        line
+        for block, rows in TABLE.items()
+        if word in rows
+        for line in _explained(block, rows[word], source)
     )
 
 
@@ -35,19 +42,57 @@ def suggestion(word: str) -> str:
     return closest(word, words())
 
 
-def _explained(block: str, row: Keyword) -> Iterator[str]:
+def _explained(block: str, row: Keyword, source: bool) -> Iterator[str]:
     yield f"{row.name}, {f'in {block}' if block else 'outside blocks'}: {row.help}"
-    yield f"    value:     {_value(row)}"
-    if row.default:
-        yield f"    default:   {row.default}"
+    yield f"    value:     {_in_words(_value(row))}"
+    if default := _default(row):
+        yield f"    default:   {default}"
     if row.known_to:
         yield f"    known to:  {row.known_to}"
     if row.opens and not row.listing:
         yield f"    inside:    {' '.join(TABLE[row.opens])}"
-    where = f", in {implemented_in(row)}" if row.status is Status.HONOURED else ""
-    yield f"    Pointsman: {_VERDICT[row.status]}{where}"
+    if row.repeats and row.status is Status.HONOURED:
+        yield "    repeated:  each one counts"
+    elif row.first_counts:
+        yield "    repeated:  the first one counts"
+    yield f"    Pointsman: {_VERDICT[row.status]}"
     if row.status is not Status.HONOURED:
         yield f"               {row.reason}"
+    elif source:
+        yield f"    source:    {implemented_in(row)}"
+
+
+_LARGE = {2**32 - 1, 2**31 - 1, 4294967}
+"""Upper ends of ranges that only the size of a number sets."""
+
+
+def _in_words(expected: str) -> str:
+    """Return a range without an end that nobody reaches, and without a beginning that means "above 0"."""
+    found = re.search(r"from (\S+) to ([0-9]+)(?=$|[ ,)])", expected)
+    if found is None or int(found[2]) not in _LARGE:
+        return expected.replace("from 0.000001 to", "above 0, up to")
+    least = "above 0" if found[1] == "0.000001" else f"{found[1]} or more"
+    return f"{expected[: found.start()].rstrip()}, {least}{expected[found.end() :]}"
+
+
+_INHERITED = {"that of the real server": "real_server", "that of the virtual server": "virtual_server"}
+
+
+def _default(row: Keyword) -> str:
+    """Return the default; where it is that of another block, also that one's, down to the value."""
+    parts = [row.default] if row.default else []
+    while parts and (found := _inherited_row(row)) is not None:
+        row = found
+        if row.default:
+            parts.append(row.default)
+    return ", else ".join(dict.fromkeys(parts))
+
+
+def _inherited_row(row: Keyword) -> Keyword | None:
+    block = _INHERITED.get(row.default)
+    if block is not None:
+        return TABLE[block].get(row.name)
+    return TABLE["global_defs"].get(row.default) if row.block != "global_defs" else None
 
 
 def _value(row: Keyword) -> str:

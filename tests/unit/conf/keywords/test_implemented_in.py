@@ -33,5 +33,6 @@ def test_a_honoured_word_names_the_module_that_implements_it(row: Keyword) -> No
     ],
 )
 def test_help_names_it(word: str, modules: list[str]) -> None:
-    told = [line for line in explain(word).splitlines() if "honoured" in line]
-    assert told == [f"    Pointsman: honoured, in {module}" for module in modules]
+    told = [line for line in explain(word, source=True).splitlines() if "source:" in line]
+    assert told == [f"    source:    {module}" for module in modules]
+    assert "source:" not in explain(word)
