@@ -54,7 +54,7 @@ def test_reading_that_hangs_is_given_up(
     director: FakeDirector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LONGEST_READING", 0.05)
-    monkeypatch.setattr(module, "load_file", lambda *_: time.sleep(60))
+    monkeypatch.setattr(module, "load_file", lambda *_, **__: time.sleep(60))
     assert module.reload_at_signal(tmp_path / "a.conf") == module.EXIT_NOT_TAKEN
     assert director.refused == [f"reading {tmp_path}/a.conf was given up after 0.05 s"]
 
