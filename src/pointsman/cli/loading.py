@@ -17,7 +17,7 @@ import click
 from pointsman.cli.wording import columns, visible
 from pointsman.conf.check.empty_config import check_not_empty
 from pointsman.conf.check.marks import check_marks
-from pointsman.conf.check.programs import Program, check_programs, with_full_paths
+from pointsman.conf.check.programs import Identity, Program, check_programs, with_full_paths
 from pointsman.conf.load import ExtraCheck, Loaded, load
 from pointsman.conf.text.problems import ConfError, Findings, Problem, Severity
 from pointsman.conf.text.source import FileReader
@@ -26,7 +26,6 @@ from pointsman.daemon.runtime.read_file import DiskReader
 from pointsman.daemon.runtime.run_program import find_identity
 from pointsman.model.config import Config
 from pointsman.model.location import Location
-from pointsman.model.tracking import Identity
 from pointsman.model.wording import count
 
 EXIT_WARNINGS = 1

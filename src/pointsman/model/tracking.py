@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
 
 import msgspec
 
@@ -36,13 +35,6 @@ class Command(msgspec.Struct, frozen=True):
     user: str = ""
     """Empty: the user of all scripts (script_user)."""
     group: str = ""
-
-
-class Identity(NamedTuple):
-    """The user and group that a program runs as, by number."""
-
-    user: int
-    group: int
 
 
 class TrackScript(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,11 +66,14 @@ class Keepalived:
 IN_A_NAMESPACE = "ip link set lo up; ip link add eth0 type veth peer name eth1; exec "
 
 
-def keepalived(tmp_path: Path, text: str, *options: str, until: str = "") -> tuple[int, str]:
+def keepalived(
+    tmp_path: Path, text: str, *options: str, until: str = "", preload: Path | None = None
+) -> tuple[int, str]:
     """Return exit code and output of keepalived for a file, in a network namespace with eth0 and eth1.
 
     It is stopped when the line `until` has come, at the latest after DEADLINE. It logs to nobody else (-G):
     without a syslog each line would go to the console, which all of them share, and which may stand still.
+    `preload`: a library in front of the kernel, such as one that stands in for IPVS.
     """
     file = tmp_path / "keepalived.conf"
     file.write_text(text, newline="")
@@ -81,6 +84,7 @@ def keepalived(tmp_path: Path, text: str, *options: str, until: str = "") -> tup
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        env={**os.environ, "LD_PRELOAD": str(preload)} if preload else None,
     )
     assert process.stdout is not None
     deadline = threading.Timer(DEADLINE, os.killpg, (process.pid, signal.SIGKILL))

@@ -19,7 +19,7 @@ from pointsman.model.tracking import (
     TrackKind,
     VrrpSurroundings,
 )
-from pointsman.model.vrrp import VrrpInstance
+from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance
 
 
 class _Group(NamedTuple):
@@ -55,6 +55,7 @@ def build_surroundings(
         states_on_reload=defaults.has("fifo_write_vrrp_states_on_reload"),
         dynamic_interfaces=defaults.has("dynamic_interfaces"),
     )
+    groups = [_without_group_weights(each, instances, findings) for each in groups]
     return shared, tuple(_with_group_trackers(each, groups, findings) for each in instances)
 
 
@@ -110,47 +111,74 @@ def _check_memberships(groups: list[_Group], findings: Findings) -> None:
 
 
 def _with_group_trackers(instance: VrrpInstance, groups: list[_Group], findings: Findings) -> VrrpInstance:
-    """Return a member with the trackers of its group. Its own ones come first, as in keepalived.
+    """Return the instance with the trackers of its group. Its own ones come first, as in keepalived.
 
-    Without sync_group_tracking_weight the weights of its own trackers do not count. Those of the group do.
+    Weights of its own trackers count unless it owns its addresses (priority 255), or is a member of a group
+    without sync_group_tracking_weight. The weights of a group count unless a member is an owner.
     """
     group = next((each for each in groups if instance.name in each.settings.members), None)
-    if group is None:
-        return instance
-    own = [each if group.with_weights else _without_weight(each) for each in instance.tracked]
-    if not group.with_weights:
-        _report_weights(instance, group, findings)
-    kept = {(each.kind, each.name): each for each in own if each is not None}
-    for each in group.tracked:
+    is_owner = instance.priority == OWNER_PRIORITY
+    own: tuple[Tracked, ...] = instance.tracked
+    if is_owner or (group is not None and not group.with_weights):
+        own = _without_weights(instance, is_owner)
+        reason = "owns its addresses (priority 255)" if is_owner else "is a member of a sync group"
+        _report_weights(instance, own, reason, findings)
+    kept = {(each.kind, each.name): each for each in own}
+    for each in group.tracked if group is not None else ():
         kept.setdefault((each.kind, each.name), each)
     return msgspec.structs.replace(instance, tracked=tuple(kept.values()))
 
 
-def _without_weight(tracked: Tracked) -> Tracked | None:
-    """Return what becomes of a member's own tracker (vrrp_sync.c). None: it is dropped."""
-    if not tracked.weight or tracked.kind is TrackKind.PROCESS:
-        return tracked
-    if tracked.kind in (TrackKind.INTERFACE, TrackKind.FILE):
-        return msgspec.structs.replace(tracked, weight=0)
-    return None
+def _without_weights(instance: VrrpInstance, is_owner: bool) -> tuple[Tracked, ...]:
+    """Return what becomes of an instance's own trackers (vrrp_sync.c, vrrp.c).
+
+    Of files only those with the default weight, which is 1, stay.
+    """
+    found = []
+    for each in instance.tracked:
+        becomes_zero = (each.kind is TrackKind.INTERFACE and not is_owner) or (
+            each.kind is TrackKind.FILE and each.weight == 1
+        )
+        if not each.weight or each.kind is TrackKind.PROCESS:
+            found.append(each)
+        elif becomes_zero:
+            found.append(msgspec.structs.replace(each, weight=0))
+    return tuple(found)
 
 
-def _report_weights(instance: VrrpInstance, group: _Group, findings: Findings) -> None:
-    """Warn of weights of a member's own trackers, by what becomes of them."""
-    changed = [each for each in instance.tracked if each.weight and each.kind is not TrackKind.PROCESS]
-    dropped = [each.name for each in changed if _without_weight(each) is None]
-    faults = [each.name for each in changed if _without_weight(each) is not None]
+def _report_weights(
+    instance: VrrpInstance, own: tuple[Tracked, ...], reason: str, findings: Findings
+) -> None:
+    """Warn of weights of an instance's own trackers that do not count, by what becomes of them."""
+    changed = [each for each in instance.tracked if each not in own]
+    kept = {(each.kind, each.name) for each in own}
+    dropped = [each.name for each in changed if (each.kind, each.name) not in kept]
+    faults = [each.name for each in changed if (each.kind, each.name) in kept]
     parts = [f"{', '.join(dropped)} is not tracked"] * bool(dropped)
     parts += [f"a failure of {', '.join(faults)} means FAULT (weight 0)"] * bool(faults)
     if not parts:
         return
     place, width = findings.find_place(instance.location, changed[0].name)
     text = (
-        f"{instance.name} is a member of {group.settings.name}, where weights of its own trackers do not "
-        f"count, as in keepalived: {'; '.join(parts)}"
+        f"{instance.name} {reason}, so weights of its own trackers do not count, as in keepalived: "
+        f"{'; '.join(parts)}"
     )
     way = "move the tracker to the group, write weight 0, or add sync_group_tracking_weight to the group"
+    if instance.priority == OWNER_PRIORITY:
+        way = "write weight 0, or a priority up to 254"
     findings.warning(place, text, way, width)
+
+
+def _without_group_weights(group: _Group, instances: tuple[VrrpInstance, ...], findings: Findings) -> _Group:
+    """Return a group whose weights do not count if one of its members is an owner."""
+    members = [each for each in instances if each.name in group.settings.members]
+    owner = next((each for each in members if each.priority == OWNER_PRIORITY), None)
+    if owner is None or not any(each.weight for each in group.tracked):
+        return group
+    text = f"{owner.name} has priority 255, so all trackers of {group.settings.name} have weight 0"
+    way = "write weight 0, or a priority up to 254"
+    findings.warning(group.settings.location, text, way, len("vrrp_sync_group"))
+    return group._replace(tracked=tuple(msgspec.structs.replace(each, weight=0) for each in group.tracked))
 
 
 def _build_pauses(top: Settings, defaults: Settings, findings: Findings) -> tuple[AnnouncementPauses, ...]:

@@ -53,8 +53,6 @@ def build_instance(
     borne = build_instance_addresses(block, interface or "?", virtual_router_id or 1, family, names, findings)
     over_ipv6 = bool(borne.addresses) and borne.addresses[0].address.version == 6
     version = _first(block.get("version", int), defaults.get("vrrp_version", int), 3 if over_ipv6 else 2)
-    master_delay = _inherited_int("garp_master_delay", block, defaults, 5)
-    master_repeat = _inherited_int("garp_master_repeat", block, defaults, 5)
     extra = _build_extra_announcements(block, defaults, findings)
     built = VrrpInstance(
         name=name,
@@ -72,7 +70,7 @@ def build_instance(
         extra_announcements=extra[0],
         extra_everywhere=extra[1],
         tracks_interface=not block.has("dont_track_primary"),
-        promote_secondaries=block.has("promote_secondaries"),
+        promote_secondaries=block.has("promote_secondaries") and not _sets_promotion(borne),
         unicast_source=block.address("unicast_src_ip"),
         unicast_peers=peers,
         multicast_source=block.address("mcast_src_ip"),
@@ -81,12 +79,12 @@ def build_instance(
         hmac=build_hmac(block, _first(block.get("advert_int", float), 1.0), keys, findings),
         nopreempt=nopreempt,
         preempt_delay=_build_preempt_delay(block, state, nopreempt, findings),
-        garp_master_delay=float(master_delay),
-        garp_master_repeat=master_repeat,
+        garp_master_delay=float(_inherited_int("garp_master_delay", block, defaults, 5)),
+        garp_master_repeat=_inherited_int("garp_master_repeat", block, defaults, 5),
         garp_master_refresh=float(_inherited_int("garp_master_refresh", block, defaults, 0)),
         garp_master_refresh_repeat=_inherited_int("garp_master_refresh_repeat", block, defaults, 1),
-        garp_lower_prio_delay=float(_inherited_int("garp_lower_prio_delay", block, defaults, master_delay)),
-        garp_lower_prio_repeat=_inherited_int("garp_lower_prio_repeat", block, defaults, master_repeat),
+        garp_lower_prio_delay=float(_lower_prio("delay", block, defaults)),
+        garp_lower_prio_repeat=_lower_prio("repeat", block, defaults),
         lower_prio_no_advert=_inherited_bool("lower_prio_no_advert", block, defaults),
         down_timer_adverts=_inherited_int("down_timer_adverts", block, defaults, 3),
         startup_delay=_first(defaults.get("vrrp_startup_delay", float), 0.0),
@@ -192,6 +190,17 @@ def _check_required(setting: Setting, block: Settings, words: tuple[str, ...], f
 
 def _inherited_int(name: str, block: Settings, defaults: Settings, otherwise: int) -> int:
     return _first(block.get(name, int), defaults.get(f"vrrp_{name}", int), otherwise)
+
+
+def _sets_promotion(borne: InstanceAddresses) -> bool:
+    """True if the addresses are on an interface of their own, where promote_secondaries is set anyway."""
+    return borne.own is not None and borne.own.has_mac
+
+
+def _lower_prio(name: str, block: Settings, defaults: Settings) -> int:
+    """Return garp_lower_prio_delay or _repeat. The default is the master's of global_defs, not its own."""
+    usual = _first(defaults.get(f"vrrp_garp_master_{name}", int), 5)
+    return _inherited_int(f"garp_lower_prio_{name}", block, defaults, usual)
 
 
 def _inherited_bool(name: str, block: Settings, defaults: Settings) -> bool:

@@ -15,7 +15,14 @@ from pointsman.model.checks import MiscCheck
 from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
 from pointsman.model.location import Location
-from pointsman.model.tracking import Command, Identity
+from pointsman.model.tracking import Command
+
+
+class Identity(NamedTuple):
+    """The user and group that a program runs as, by number."""
+
+    user: int
+    group: int
 
 
 class Program(NamedTuple):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from pointsman.conf.keywords.keyword import NEWER, NO_VALUE, OURS, Keyword, accepted, honoured, in_block
 from pointsman.conf.keywords.values import (
     EVERY_UNSIGNED,
@@ -59,6 +61,15 @@ def inherited_timing(origin: str) -> list[Keyword]:
     return timing(origin, origin, origin, origin, origin)
 
 
+def server_timing(words: list[Keyword]) -> list[Keyword]:
+    """Return these words as servers have them: keepalived ignores retry 0 outside of checkers."""
+    kind = Integer(1, EVERY_UNSIGNED)
+    return [
+        msgspec.structs.replace(word, kind=kind, zero=NO_VALUE) if word.name == "retry" else word
+        for word in words
+    ]
+
+
 def connect_timeout(default: str) -> Keyword:
     """Return the word of services, servers and checkers."""
     return honoured(
@@ -70,9 +81,9 @@ def connect_timeout(default: str) -> Keyword:
     )
 
 
-def log_all_failures(default: str) -> Keyword:
+def log_all_failures(default: str, known_to: str = "") -> Keyword:
     """Return the word of servers and checkers."""
-    return honoured("log_all_failures", Boolean(), "log every failed check", default)
+    return honoured("log_all_failures", Boolean(), "log every failed check", default, known_to=known_to)
 
 
 _REPEATING = [

@@ -103,7 +103,7 @@ _VRRP = [
     honoured("default_interface", Interface(), "interface of static addresses that name none", "eth0"),
     honoured(
         "vrrp_garp_master_delay",
-        Integer(0, 86400, "seconds"),
+        Integer(0, 4294, "seconds"),
         "time until the second burst of gratuitous ARP; 0: none",
         "5",
     ),
@@ -129,15 +129,15 @@ _VRRP = [
     ),
     honoured(
         "vrrp_garp_lower_prio_delay",
-        Integer(0, 86400, "seconds"),
+        Integer(0, 4294, "seconds"),
         "time until the second burst after an advert of a lower priority",
-        "that of the master",
+        "vrrp_garp_master_delay",
     ),
     honoured(
         "vrrp_garp_lower_prio_repeat",
         Integer(0, 1000),
         "packets of a burst after an advert of a lower priority; keepalived takes more than 1000",
-        "that of the master",
+        "vrrp_garp_master_repeat",
     ),
     honoured(
         "vrrp_garp_interval",

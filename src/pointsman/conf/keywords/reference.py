@@ -92,7 +92,7 @@ def _inherited_row(row: Keyword) -> Keyword | None:
     block = _INHERITED.get(row.default)
     if block is not None:
         return TABLE[block].get(row.name)
-    return TABLE["global_defs"].get(row.default) if row.block != "global_defs" else None
+    return TABLE["global_defs"].get(row.default)
 
 
 def _value(row: Keyword) -> str:

@@ -3,8 +3,24 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords.checks import connect_timeout, inherited_timing, log_all_failures, timing
-from pointsman.conf.keywords.keyword import ONE, OURS, Zero, accepted, honoured, in_block, obsolete, refused
+from pointsman.conf.keywords.checks import (
+    connect_timeout,
+    inherited_timing,
+    log_all_failures,
+    server_timing,
+    timing,
+)
+from pointsman.conf.keywords.keyword import (
+    NO_VALUE,
+    ONE,
+    OURS,
+    Zero,
+    accepted,
+    honoured,
+    in_block,
+    obsolete,
+    refused,
+)
 from pointsman.conf.keywords.tracking import program
 from pointsman.conf.keywords.values import (
     EVERY_UNSIGNED,
@@ -98,9 +114,15 @@ VIRTUAL_SERVER = [
             "inhibit_on_failure", Flag(), "a failed real server gets weight 0, and is not removed", "off"
         ),
         honoured("smtp_alert", Boolean(), "mail when the quorum is gained or lost", "off"),
-        honoured("weight", Integer(0, _MOST_WEIGHT), "weight of real servers that name none", "1"),
+        honoured(
+            "weight",
+            Integer(1, _MOST_WEIGHT),
+            "weight of real servers that name none",
+            "1",
+            zero=NO_VALUE,
+        ),
         honoured("sorry_server", Endpoint(), "server to use when too few real servers live"),
-        *timing("60", "that of the checker", "1", "retry + 1", "delay_loop"),
+        *server_timing(timing("60", "that of the checker", "1", "retry + 1", "delay_loop")),
         connect_timeout("5"),
         *_REMOVAL,
         honoured("real_server", Endpoint(), "a real server", opens="real_server", repeats=True),
@@ -157,9 +179,9 @@ VIRTUAL_SERVER = [
         honoured("lvs_method", _METHODS, "how packets reach it", _SERVICES),
         honoured("alpha", Boolean(), "down until the first check succeeds", _SERVICES),
         honoured("smtp_alert", Boolean(), "mail when it goes down or comes back", "on"),
-        *inherited_timing(_SERVICES),
+        *server_timing(inherited_timing(_SERVICES)),
         connect_timeout(_SERVICES),
-        log_all_failures("checker_log_all_failures"),
+        log_all_failures("checker_log_all_failures", OURS),
         program("notify_up", "program to run when it comes up"),
         program("notify_down", "program to run when it goes down"),
         honoured("virtualhost", Text(), "Host header of HTTP checks that name none", _SERVICES),

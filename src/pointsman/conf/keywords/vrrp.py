@@ -52,7 +52,7 @@ _BASICS = [
 _ANNOUNCING = [
     honoured(
         "garp_master_delay",
-        Integer(0, 86400, "seconds"),
+        Integer(0, 4294, "seconds"),
         "time until the second burst of gratuitous ARP; 0: none",
         "vrrp_garp_master_delay",
     ),
@@ -78,15 +78,15 @@ _ANNOUNCING = [
     ),
     honoured(
         "garp_lower_prio_delay",
-        Integer(0, 86400, "seconds"),
+        Integer(0, 4294, "seconds"),
         "time until the second burst after an advert of a lower priority",
-        "vrrp_garp_lower_prio_delay, else garp_master_delay",
+        "vrrp_garp_lower_prio_delay",
     ),
     honoured(
         "garp_lower_prio_repeat",
         Integer(0, 1000),
         "packets of a burst after an advert of a lower priority; keepalived takes more than 1000",
-        "vrrp_garp_lower_prio_repeat, else garp_master_repeat",
+        "vrrp_garp_lower_prio_repeat",
     ),
     honoured(
         "garp_extra_if",

@@ -12,8 +12,9 @@ import pwd
 import signal
 from pathlib import Path
 
+from pointsman.conf.check.programs import Identity
 from pointsman.daemon.runtime.ownership import find_weakness
-from pointsman.model.tracking import Command, Identity
+from pointsman.model.tracking import Command
 
 DEFAULT_USER = "keepalived_script"
 """Scripts run as this user if it exists, else as root, as in keepalived."""

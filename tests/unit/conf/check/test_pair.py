@@ -14,10 +14,11 @@ from pointsman.cli.check import check
 from pointsman.cli.loading import inspect_program
 from pointsman.conf.check.live import Host, HostInterface, check_live
 from pointsman.conf.check.pair import check_pair
+from pointsman.conf.check.programs import Identity
 from pointsman.conf.load import load_text
 from pointsman.conf.text.problems import Findings
 from pointsman.model.config import Config
-from pointsman.model.tracking import Identity, VrrpSurroundings
+from pointsman.model.tracking import VrrpSurroundings
 
 FIRST = """
 global_defs {

@@ -30,8 +30,8 @@ def test_a_word_is_explained_in_each_of_its_blocks() -> None:
     [
         ("garp_master_delay", "    default:   vrrp_garp_master_delay, else 5"),
         (
-            "warmup",
-            "    default:   that of the real server, else that of the virtual server, else delay_loop",
+            "connect_timeout",
+            "    default:   that of the real server, else that of the virtual server, else 5",
         ),
         ("notify_up", "    repeated:  the first one counts"),
     ],
