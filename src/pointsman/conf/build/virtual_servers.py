@@ -11,8 +11,8 @@ import msgspec
 from pointsman.conf.build.check_fields import CheckContext, NamedObjects
 from pointsman.conf.build.checks import build_checks, with_script_user
 from pointsman.conf.build.groups import Target, build_targets, targets_by_mark
-from pointsman.conf.build.scheduler_flags import build_scheduler_flags
 from pointsman.conf.build.tracking import build_command
+from pointsman.conf.keywords.scheduler_flags import build_scheduler_flags
 from pointsman.conf.keywords.settings import Setting, Settings, inherited, read_block
 from pointsman.conf.keywords.table import closest
 from pointsman.conf.keywords.values import BadValueError
