@@ -218,7 +218,7 @@ _LVS = [
         "lvs_sync_daemon",
         Anything("IF [VRRP] [id N] [maxlen N] [port N] [ttl N] [group IP]"),
         "copy connections to other directors",
-        instead="remove it: connections are not synchronized yet, so lasting ones break at a fail-over",
+        instead="remove it, and write connection_sync on both directors, else lasting connections break",
     ),
     honoured(
         "connection_grace",

@@ -196,14 +196,17 @@ class Ip(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """An address and perhaps a port; without one, or with 0, the port is None."""
+    """An address and perhaps a port; without one the port is None."""
 
     expected: str = "an IP address and a port"
     words: int = 2
+    zero: bool = False
+    """Port 0 is none, too, as for real servers of keepalived."""
 
     def read(self, words: Sequence[str]) -> object:
         address = parse_host(_one(words, self.expected))
-        return address, parse_port(words[1]) if len(words) > 1 and words[1] != "0" else None
+        without = len(words) < 2 or (self.zero and words[1] == "0")
+        return address, None if without else parse_port(words[1])
 
 
 class HostPort(NamedTuple):

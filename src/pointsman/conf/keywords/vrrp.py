@@ -265,14 +265,14 @@ _NO_EFFECT = [
         "lvs_sync_daemon_inteface",
         Interface(),
         "the same, as keepalived 1.x spelt it",
-        instead="remove it: connections are not synchronized yet, so lasting ones break at a fail-over",
+        instead="remove it, and write connection_sync on both directors, else lasting connections break",
         known_to=OLD,
     ),
     refused(
         "lvs_sync_daemon_interface",
         Interface(),
         "old way to write lvs_sync_daemon",
-        instead="remove it: connections are not synchronized yet, so lasting ones break at a fail-over",
+        instead="remove it, and write connection_sync on both directors, else lasting connections break",
     ),
 ]
 
