@@ -25,6 +25,7 @@ from pointsman.daemon.runtime.ownership import find_weakness
 from pointsman.daemon.runtime.read_file import DiskReader
 from pointsman.daemon.runtime.run_program import find_identity
 from pointsman.model.config import Config
+from pointsman.model.decoding import without_collector
 from pointsman.model.location import Location
 from pointsman.model.wording import count
 
@@ -73,23 +74,11 @@ def load_from(
         check_marks(config, tc, findings)
 
     checks = (programs, marks, check_not_empty, *more)
-    with _without_collector():
+    with without_collector():
         loaded = load(reader, str(path), host_name, config_id, checks, os.environ)
-        return loaded._replace(config=with_full_paths(loaded.config, host))
-
-
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """A configuration is a hundred thousand objects that stay; looking for garbage among them takes longer
-    than making them, so they are left out of that afterwards, too."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was_on:
-            gc.enable()
+        loaded = loaded._replace(config=with_full_paths(loaded.config, host))
+    gc.freeze()
+    return loaded
 
 
 class _ProgramHost:

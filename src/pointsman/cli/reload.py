@@ -142,7 +142,7 @@ def _reload(
 
 def _status() -> Status:
     """Return the status of the director. Raises ControlError and ProtocolError."""
-    reply = request(StatusRequest(), control_socket())
+    reply = request(StatusRequest(services=False), control_socket())
     if not isinstance(reply, StatusReply):
         raise ControlError("the director does not know its file; name one with -f")
     return reply.status
