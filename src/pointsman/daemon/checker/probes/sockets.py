@@ -39,7 +39,7 @@ def _prepare(sock: socket.socket, check: NetworkCheck) -> None:
     if check.bind_port:
         # The port of the last probe may still be in TIME_WAIT.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    else:
+    elif sock.type != socket.SOCK_RAW:  # it has no ports, and over IPv6 refuses the option
         # The kernel chooses the port when it connects. Many probes can then use the same one.
         sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
     sock.bind((str(source or wildcard), check.bind_port))
