@@ -116,7 +116,7 @@ class Director:
         self._plane.unattended.resume()
         control = ControlServer(control_socket(), self._answer)
         await control.start()
-        loop.add_reader(self._next_hops.fileno(), self._refresh_neighbours)
+        loop.add_reader(self._next_hops.fileno(), lambda: self._next_hops.refresh(time.monotonic()))
         for channel in channels.all():
             channel.setblocking(False)
         for inbox in processes:
@@ -165,16 +165,13 @@ class Director:
         self._next_hops.close()
 
     def _tick(self, channels: Channels) -> None:
-        self._refresh_neighbours()
+        self._next_hops.refresh(time.monotonic())
         self._interfaces.follow_changes(time.monotonic())
         self._passive_check.check_suspects(time.monotonic(), self._table_sync.index, channels)
         self._reloader.send_pending()
         self._send_notify_orders()
         if self._table_sync.expire_overrides(time.monotonic()) or self._table_sync.needs_sync:
             self._sync()
-
-    def _refresh_neighbours(self) -> None:
-        self._next_hops.refresh(time.monotonic())
 
     def _on_readable(self, inbox: Inbox[messages.Report]) -> None:
         """Handle the reports of a process."""
