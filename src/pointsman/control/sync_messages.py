@@ -56,5 +56,7 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Datagrams by the reason why they were dropped."""
     overrun: int = 0
     """Records that were lost before they were read."""
+    is_asking: bool = False
+    """True while real servers may still tell of their connections."""
     error: str = ""
     """Why nothing is synchronised; empty: it works."""

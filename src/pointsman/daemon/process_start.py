@@ -18,7 +18,7 @@ from pointsman.daemon.checker import privileges as checker
 from pointsman.daemon.child import Child
 from pointsman.daemon.director.heartbeats import Heartbeats
 from pointsman.daemon.runtime.channels import Channels
-from pointsman.daemon.runtime.config_history import ConfigHistory, for_scripts
+from pointsman.daemon.runtime.config_history import ConfigHistory, for_scripts, for_sync
 from pointsman.daemon.runtime.heartbeat import Heartbeat
 from pointsman.daemon.runtime.privileges import Capability, keep_only
 from pointsman.daemon.supervisor import Supervisor
@@ -194,8 +194,11 @@ def _run_sync(config: Config, *more: Any) -> int:
     from pointsman.daemon.sync import process
     from pointsman.dataplane.xdp.records.exchange import Lane, OpenExchange
 
-    assert config.sync is not None
-    return process.run(config.sync, lambda: OpenExchange(pin_directory(), Lane.SYNC), *more)
+    def open_tables(lane: Lane) -> OpenExchange:
+        return OpenExchange(pin_directory(), lane)
+
+    openers = partial(open_tables, Lane.SYNC), partial(open_tables, Lane.ASK)
+    return process.run(for_sync(config), *openers, *more)
 
 
 def _dump() -> int:

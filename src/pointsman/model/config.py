@@ -52,6 +52,9 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
 SYNC_PORT = 8849
 """UDP port of connection_sync. IPVS's sync daemon has 8848."""
 
+ASK_PORT = 8850
+"""TCP port on which real servers tell of their connections."""
+
 
 class SyncPeer(msgspec.Struct, frozen=True):
     """Another director that takes part in connection_sync."""
@@ -78,6 +81,8 @@ class ConnectionSync(msgspec.Struct, frozen=True, kw_only=True):
     """Interface of the multicast group."""
     hand_over: float = 1.0
     """Seconds that a hand-over waits at most until the other directors have all connections."""
+    ask_port: int = 0
+    """TCP port on which real servers are asked for their connections. 0: they are not asked."""
     location: Location | None = None
 
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 
 from pointsman.model.address import Address
+from pointsman.model.config import ASK_PORT
 from pointsman.packets.record import RECORD_SIZE
 from pointsman.realserver.sockets import connections
 from pointsman.sync import ask
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-PORT = 8850
+PORT = ASK_PORT
 MOST_AT_ONCE = 16
 """Directors that are answered at the same time."""
 QUESTION_TIME = 2.0

@@ -47,3 +47,10 @@ def test_stop_of_the_master(both: Pair) -> None:
         both.wait_for_master("lb-02")
 
     assert both.outcome(stop, QUIET, ANSWER).is_clean
+
+
+def test_both_directors_lose_their_power_and_the_real_servers_know() -> None:
+    with pair(f"pmt-asking-{os.getpid()}", KINDS["sync and asking"]) as made:
+        made.start_both()
+        made.connect(COUNT)
+        assert made.outcome(lambda: made.power_cycle("lb-01", "lb-02"), QUIET, ANSWER).is_clean

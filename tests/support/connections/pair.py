@@ -20,6 +20,7 @@ from pointsman.lab import services, waiting
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import environment
 from pointsman.lab.topologies import ha_pair
+from pointsman.model.config import ASK_PORT
 
 PORT = 9000
 THIRD = "mail"
@@ -39,6 +40,8 @@ class Kind(NamedTuple):
     """More arguments of `pointsman run`."""
     sync: bool = False
     """True: with connection_sync."""
+    asks: bool = False
+    """True: real servers tell of their connections."""
     grace: int | None = None
     """connection_grace, if it is not the default."""
 
@@ -49,6 +52,7 @@ KINDS = {
     "mh": Kind("mh", arguments=("--sysctl", "sloppy_tcp=1")),
     "persistence": Kind("rr", "persistence_timeout 600"),
     "sync": Kind("rr", sync=True),
+    "sync and asking": Kind("rr", sync=True, asks=True),
     "wlc and sync": Kind("wlc", sync=True),
     "persistence and sync": Kind("rr", "persistence_timeout 600", sync=True),
 }
@@ -90,6 +94,10 @@ class Pair:
             services.set_up_real_server(node, ha_pair.VIP, ["ens224"])
             node.popen([sys.executable, str(_HERE / "echo_server.py"), str(PORT)], log="echo")
             waiting.until(partial(services.listens, node, PORT), DEADLINE, f"{name} serves")
+            if kind.asks:
+                watch = ["pointsman", "realserver", "watch", "--serve", "--key-file", str(self._key())]
+                node.popen([*watch, ha_pair.VIP], log="watch")
+                waiting.until(partial(services.listens, node, ASK_PORT), DEADLINE, f"{name} tells")
 
     # Directors
 
@@ -126,16 +134,24 @@ class Pair:
         {self._connection_sync(name) if self.kind.sync else ""}
         """
 
-    def _connection_sync(self, name: str) -> str:
+    def _key(self) -> Path:
         key = self.lab.directory / "sync.key"
         key.write_text("the secret of the laboratory")
+        key.chmod(0o600)
+        return key
+
+    def _connection_sync(self, name: str) -> str:
         peers = [
             f"peer {address.partition('/')[0]}"
             for other in PRIORITIES
             for address in self.lab.node(other).addresses("ens224")
             if other != name and not address.startswith(f"{ha_pair.VIP}/") and ":" not in address
         ]
-        return "connection_sync {\n" + "\n".join([*peers, f"key_file {key}"]) + "\n}"
+        return (
+            "connection_sync {\n"
+            + "\n".join([*peers, f"key_file {self._key()}", "ask_real_servers" if self.kind.asks else ""])
+            + "\n}"
+        )
 
     def wait_for_sync(self, *names: str) -> None:
         """Wait until each of these directors has the whole table of the others."""

@@ -45,6 +45,7 @@ def build_connection_sync(
         group=group,
         interface=block.get("interface", str) or "",
         hand_over=1.0 if hand_over is None else hand_over,
+        ask_port=block.get("ask_real_servers", int) or 0,
         location=setting.location,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pointsman.conf.keywords.keyword import OURS, honoured, in_block
 from pointsman.conf.keywords.values import Endpoint, Integer, Interface, Ip, Seconds, Text
-from pointsman.model.config import SYNC_PORT
+from pointsman.model.config import ASK_PORT, SYNC_PORT
 
 CONNECTION_SYNC = in_block(
     "connection_sync",
@@ -38,6 +38,14 @@ CONNECTION_SYNC = in_block(
         Seconds(0, 10),
         "longest time that a hand-over waits until the other directors have all connections",
         "1",
+        known_to=OURS,
+    ),
+    honoured(
+        "ask_real_servers",
+        Integer(1, 65535, "a TCP port", bare=ASK_PORT),
+        "ask real servers for their connections at the start and when a peer is silent; "
+        "they run realserver watch --serve",
+        "they are not asked",
         known_to=OURS,
     ),
 )

@@ -59,6 +59,8 @@ def _show_sync(sync: ConnectionSync) -> Iterator[str]:
     if sync.interface:
         yield f"interface {sync.interface}"
     yield f"hand_over {format_seconds(sync.hand_over)}"
+    if sync.ask_port:
+        yield f"ask_real_servers {sync.ask_port}"
 
 
 def _show_global_defs(config: Config) -> Iterator[str]:

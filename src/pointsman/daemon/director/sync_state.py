@@ -47,7 +47,7 @@ class SyncState:
             if number > self._report.dropped.get(reason, 0):
                 self._dropped_at[reason] = now
         self._report = report
-        if report.peers and all(peer.complete for peer in report.peers):
+        if report.peers and all(peer.complete for peer in report.peers) and not report.is_asking:
             self.joined.set()
 
     async def hand_over(self, channel: socket.socket, settings: ConnectionSync | None) -> None:

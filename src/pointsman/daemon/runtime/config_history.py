@@ -124,8 +124,9 @@ def for_bfd(config: Config) -> Config:
 
 
 def for_sync(config: Config) -> Config:
-    """Return the part for the sync process."""
-    return Config(router_id=config.router_id, sync=config.sync)
+    """Return the part for the sync process. It needs services only to ask their real servers."""
+    servers = config.virtual_servers if config.sync and config.sync.ask_port else ()
+    return Config(router_id=config.router_id, sync=config.sync, virtual_servers=servers)
 
 
 def for_checker(config: Config) -> Config:

@@ -27,6 +27,7 @@ from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.event_loop import EventLoop
 from pointsman.daemon.runtime.heartbeat import Heartbeat
 from pointsman.daemon.runtime.log_once import LogOnce
+from pointsman.daemon.sync.real_servers import Question
 from pointsman.daemon.sync.sockets import SyncSockets
 from pointsman.dataplane.interface import RecordExchange
 from pointsman.model.config import Config, ConnectionSync
@@ -49,17 +50,19 @@ PAGES_AT_ONCE = 4
 
 
 def run(
-    settings: ConnectionSync,
+    config: Config,
     open_tables: Callable[[], RecordExchange],
+    open_for_answers: Callable[[], RecordExchange],
     director: socket.socket,
     heartbeat: Heartbeat | None = None,
     serial: int = 0,
 ) -> int:
-    """Synchronise until SIGTERM. Return the exit code 0.
+    """Synchronise as connection_sync says until SIGTERM. Return the exit code 0.
 
     `open_tables` opens the tables of the director; it may raise OSError, and is then called again.
+    `open_for_answers` opens them for the answers of real servers.
     """
-    SyncProcess(settings, open_tables, director, heartbeat, serial).run()
+    SyncProcess(config, open_tables, Question(open_for_answers), director, heartbeat, serial).run()
     return 0
 
 
@@ -68,13 +71,18 @@ class SyncProcess:
 
     def __init__(
         self,
-        settings: ConnectionSync,
+        config: Config,
         open_tables: Callable[[], RecordExchange],
+        question: Question,
         director: socket.socket,
         heartbeat: Heartbeat | None = None,
         serial: int = 0,
     ) -> None:
-        self._settings = settings
+        assert config.sync is not None
+        self._config, self._settings = config, config.sync
+        self._question = question
+        self._silent = 0
+        """Number of silent peers at the last look."""
         self._open_tables = open_tables
         self._director = director
         self._inbox = Inbox(director, messages.sync_order_decoder, "director", log, serial)
@@ -82,7 +90,7 @@ class SyncProcess:
         self._once = LogOnce(log)
         self._tables: RecordExchange | None = None
         self._sockets: SyncSockets | None = None
-        self._exchange = _exchange(settings)
+        self._exchange = _exchange(self._settings)
         self._cursors: dict[str, tuple[int, int]] = {}
         """For each peer that gets our table: which request, and where it goes on."""
         self._look_at = self._report_at = self._open_at = time.monotonic()
@@ -123,10 +131,18 @@ class SyncProcess:
             busy = self._send_tables(now)
             self._transmit()
             self._look_at = now if busy else now + PAUSE
+            self._look_for_silence(now)
         self._answer_hand_over(now)
         if now >= self._report_at:
             self._report_at = now + REPORT_INTERVAL
             self._report(now)
+
+    def _look_for_silence(self, now: float) -> None:
+        """Ask the real servers when a peer falls silent: it may have carried what we do not know of."""
+        silent = sum(peer.is_silent(now) for peer in self._exchange.peers.values())
+        if silent > self._silent:
+            self._question.ask(self._config, now)
+        self._silent = silent
 
     def _open(self, now: float) -> None:
         self._open_at = now + RETRY
@@ -224,7 +240,8 @@ class SyncProcess:
 
     def _on_order(self) -> None:
         match self._inbox.receive():
-            case messages.NewConfiguration(config=Config(sync=ConnectionSync() as settings)):
+            case messages.NewConfiguration(config=Config(sync=ConnectionSync() as settings) as config):
+                self._config = config
                 self._reconfigure(settings)
             case messages.Resync():
                 self._report_at = time.monotonic()
@@ -273,6 +290,7 @@ class SyncProcess:
             taken={name: number for name, number in self._taken.items() if number},
             dropped={drop.value: number for drop, number in self._exchange.drops.items()},
             overrun=self._overrun,
+            is_asking=self._question.is_open,
             error=self._error,
         )
         self._tell(report)

@@ -4,22 +4,34 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
+from pointsman.dataplane.interface import RecordExchange, TakeCounts
 from pointsman.model.address import Address
+from pointsman.model.config import Config
 from pointsman.model.service import Forwarding, RealServer, ServiceKey, Transport
+from pointsman.model.wording import count
 from pointsman.packets.record import RECORD_SIZE, Record
 from pointsman.sync import ask
+
+log = logging.getLogger("sync")
 
 ASKED_AT_ONCE = 32
 _ASKED = (Transport.TCP, Transport.UDP)
 _WITH_VIP = (Forwarding.ROUTE, Forwarding.TUNNEL)
 _RECEIVE = 1 << 18
+PATIENCE = 1.0
+"""Seconds in which real servers must have answered."""
+PAUSE = 10.0
+"""Seconds between two questions at least."""
+MOST_NAMED = 3
 
 
 def targets_of(services: Iterable[tuple[ServiceKey, Sequence[RealServer]]]) -> dict[Address, list[bytes]]:
@@ -110,3 +122,57 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError("no answer in time")
     return left
+
+
+class Question:
+    """One question to all real servers at a time, in a thread with tables of its own."""
+
+    def __init__(self, open_tables: Callable[[], RecordExchange]) -> None:
+        """`open_tables` may raise OSError."""
+        self._open_tables = open_tables
+        self._thread: threading.Thread | None = None
+        self._asked_at = float("-inf")
+
+    @property
+    def is_open(self) -> bool:
+        """True while answers may still come."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def ask(self, config: Config, now: float) -> None:
+        """Ask, unless connection_sync does not say so, or it was done just now."""
+        if config.sync is None or not config.sync.ask_port or self.is_open or now - self._asked_at < PAUSE:
+            return
+        self._asked_at = now
+        self._thread = threading.Thread(target=self._ask, args=(config,), daemon=True)
+        self._thread.start()
+
+    def _ask(self, config: Config) -> None:
+        assert config.sync is not None
+        services = (
+            (virtual.service.key, [member.server for member in virtual.members])
+            for virtual in config.virtual_servers
+        )
+        counts: list[TakeCounts] = []
+        try:
+            tables = self._open_tables()
+            answers = ask_all(
+                targets_of(services),
+                ask.key_of(config.sync.secret),
+                config.sync.ask_port,
+                PATIENCE,
+                lambda records: counts.append(tables.take(records)),
+            )
+        except OSError as error:
+            log.error("cannot ask the real servers for connections: %s", error)
+            return
+        added = sum(each.added for each in counts)
+        log.info("%s told of %s, %d were new", *_told(answers.values()), added)
+        failed = [f"{server}: {answer}" for server, answer in answers.items() if isinstance(answer, str)]
+        if failed:
+            more = f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+            log.warning("no answer from real servers: %s%s", "; ".join(failed[:MOST_NAMED]), more)
+
+
+def _told(answers: Iterable[int | str]) -> tuple[str, str]:
+    numbers = [answer for answer in answers if isinstance(answer, int)]
+    return count(len(numbers), "real server"), count(sum(numbers), "connection")

@@ -53,10 +53,11 @@ def test_everything() -> None:
         "group 239.0.0.81",
         "interface eth0",
         "hand_over 0",
+        "ask_real_servers",
     )
     assert [peer.port for peer in found.peers] == [9000, 8849]
     assert (found.port, str(found.bind_address), str(found.group)) == (9001, "192.168.100.10", "239.0.0.81")
-    assert (found.interface, found.hand_over) == ("eth0", 0.0)
+    assert (found.interface, found.hand_over, found.ask_port) == ("eth0", 0.0, 8850)
 
 
 def test_without_the_block_nothing_is_synchronised() -> None:

@@ -351,7 +351,7 @@ CASES |= {
     "connection_sync.peer": ("", SYNCED % "peer 10.0.0.4", SYNCED % ""),
     "connection_sync.key_file": ("", SYNCED % "key_file /etc/other.key", SYNCED % ""),
     **inside("connection_sync", "", SYNCED, "port 9", "bind_address 10.0.0.2", "hand_over 3"),
-    **inside("connection_sync", "", SYNCED, "group 239.0.0.1", "interface eth3"),
+    **inside("connection_sync", "", SYNCED, "group 239.0.0.1", "interface eth3", "ask_real_servers"),
 }
 
 NOTHING = {

@@ -46,6 +46,7 @@ def test_the_table_knows_keepalived() -> None:
         "connection_grace",
         *("smtp_tls", "smtp_tls_verify", "smtp_tls_ca", "smtp_auth", "tls_verify", "tls_ca"),
         *("connection_sync", "peer", "key_file", "port", "bind_address", "group", "interface", "hand_over"),
+        "ask_real_servers",
         *("nb_get_retry", "alpha", "delay_loop", "retry", "delay_before_retry", "warmup", "log_all_failures"),
     }
     """Keepalived has the keywords of the last line in other checkers."""

@@ -14,8 +14,9 @@ import pytest
 from pointsman.control import messages
 from pointsman.control.sync_messages import HandedOver, HandOver, SyncReport
 from pointsman.daemon.sync.process import PAGE, SyncProcess
+from pointsman.daemon.sync.real_servers import Question
 from pointsman.dataplane.interface import Outbox, TakeCounts
-from pointsman.model.config import ConnectionSync, SyncPeer
+from pointsman.model.config import Config, ConnectionSync, SyncPeer
 from pointsman.sync.wire import RECORD_SIZE
 
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
@@ -66,7 +67,8 @@ class Director:
             peers=(SyncPeer(LOOPBACK, peer),), key_file="f", secret=secret, port=port, bind_address=LOOPBACK
         )
         self.failures = 0
-        self.process = SyncProcess(settings, self._open, end)
+        config = Config(router_id="lb", sync=settings)
+        self.process = SyncProcess(config, self._open, Question(self._open), end)
         self.end = end
 
     def _open(self) -> Tables:

@@ -29,6 +29,7 @@ class Lane(IntEnum):
     DIRECTOR = 0
     SYNC = 1
     COMMAND = 2
+    ASK = 3
 
 
 def lane_page(exchange: int, lane: Lane) -> memoryview:
