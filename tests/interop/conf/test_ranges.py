@@ -190,17 +190,10 @@ TAKEN_HERE_ALONE: dict[str, dict[str, list[str]]] = {
             ),
             *(f"vrrp_track_process.{word}" for word in ("fork_delay", "terminate_delay", "delay")),
         ],
-        "a weight of 0 takes no new connections, as in real_server": ["virtual_server.weight"],
-        "no repetition, as in the checkers": ["virtual_server.retry", "real_server.retry"],
         "fractions of a second, as in keepalived 2.4": ["vrrp_script.interval", "vrrp_script.timeout"],
     },
     "highest": {
         "keepalived 2.2.7 counts microseconds in 32 bits": [
-            *(
-                f"{block}.{prefix}{word}"
-                for block, prefix in BOTH
-                for word in ("garp_master_delay", "garp_lower_prio_delay")
-            ),
             *(
                 "global_defs.vrrp_garp_interval",
                 "global_defs.vrrp_gna_interval",
