@@ -33,7 +33,7 @@ pytestmark = pytest.mark.root
 
 RATE, SECONDS = 50_000, 2.0
 DEAREST = 200e-6
-"""Seconds of CPU for one wrong advert, on the busiest machine: none may cost a whole decoding and a log line."""
+"""Seconds of CPU for one wrong advert on the busiest machine: no log line for each of them."""
 FORGED_RATE, FOR_EVER = 25_000, 60.0
 KEY = HmacAuthentication(keys=(HmacKey(1, bytes(range(32))),), active_key=1, window=300.0)
 WRONG_KEY = HmacAuthentication(keys=(HmacKey(1, bytes(32)),), active_key=1, window=300.0)
