@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.support.program_run import VIP, Director, tcp
 
@@ -89,6 +89,13 @@ def director() -> Iterator[Director]:
 
 
 @settings(deadline=None, max_examples=60)
+@example(
+    batches=[
+        [AddService(VirtualService(key=KEYS[0])), AddServer(KEYS[0], RealServer(key=SERVERS[0]))],
+        [DeleteService(KEYS[0])],
+    ],
+    clients=1,
+)
 @given(batches=st.lists(st.lists(operations, max_size=8), max_size=6), clients=st.integers(0, 2))
 def test_the_table_in_memory_is_one_that_is_read_from_the_maps(
     director: Director, batches: list[list[Operation]], clients: int

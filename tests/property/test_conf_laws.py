@@ -133,7 +133,7 @@ def instances(draw: st.DrawFn) -> VrrpInstance:
         garp_master_repeat=draw(st.integers(1, 255)),
         garp_master_refresh=float(draw(st.integers(0, 86400))),
         garp_master_refresh_repeat=draw(st.integers(1, 255)),
-        garp_lower_prio_delay=float(draw(st.integers(0, 86400))),
+        garp_lower_prio_delay=float(draw(st.integers(0, 4294))),
         garp_lower_prio_repeat=draw(st.integers(0, 1000)),
         lower_prio_no_advert=draw(st.booleans()),
         down_timer_adverts=draw(st.integers(1, 100)),

@@ -11,9 +11,11 @@ from pointsman.model.config import Config
 
 
 def without_locations(item: Any) -> Any:
-    """Return a model item as plain data without locations."""
+    """Return a model item as plain data, without locations and without empty lists, which may be left out."""
     if isinstance(item, dict):
-        return {key: without_locations(value) for key, value in item.items() if key != "location"}
+        return {
+            key: without_locations(value) for key, value in item.items() if key != "location" and value != []
+        }
     return [without_locations(value) for value in item] if isinstance(item, list) else item
 
 

@@ -97,7 +97,7 @@ class Store:
         self._sequence = itertools.count(highest + 1)
         for key, entry in list(self._entries.items()):
             if tables.services[entry.service].flags & ServiceFlag.DELETED:
-                self._empty(key)
+                self._finish_deletion(key)
             else:
                 self._finish_edits(entry.service, key)
             self.marks.update_service(entry.service)
@@ -316,6 +316,14 @@ class Store:
         self._stale.discard(key)
         self._update_visible(key, self._entries[key].service)
         self._empty(key)
+
+    def _finish_deletion(self, key: ServiceKey) -> None:
+        """Delete what a killed director has left of a deleted service."""
+        if self.lists.places(self._entries[key].service):
+            self._empty(key)
+        else:
+            self._deleted.add(key)
+            self._remove_if_idle(key)
 
     def _empty(self, key: ServiceKey) -> None:
         """Delete the servers of a deleted service, and remove it unless connections use it."""
