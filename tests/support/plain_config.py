@@ -11,11 +11,13 @@ from pointsman.model.config import Config
 
 
 def without_locations(item: Any) -> Any:
-    """Return a model item as plain data, without locations and without empty lists, which may be left out."""
+    """Return a model item as plain data without locations.
+
+    Without empty lists and items, too: a default may be left out or not.
+    """
     if isinstance(item, dict):
-        return {
-            key: without_locations(value) for key, value in item.items() if key != "location" and value != []
-        }
+        cleaned = {key: without_locations(value) for key, value in item.items() if key != "location"}
+        return {key: value for key, value in cleaned.items() if value not in ([], {})}
     return [without_locations(value) for value in item] if isinstance(item, list) else item
 
 
