@@ -130,11 +130,15 @@ class Reload:
         self.send_pending()
 
     def _distribute(self, planned: Planned, before: Config) -> None:
-        """Queue the configuration for the processes whose part of it has changed, and for the supervisor."""
+        """Queue the configuration for the processes whose part of it has changed, and for the supervisor.
+
+        Also for those that tell all states again at each reload.
+        """
         message = NewConfiguration(planned.rollback, self._config_history.serial)
         for channel, part in self.receivers:
             own = part(planned.config)
-            if part is not whole and own == part(before) and not self.is_pending(channel):
+            acts_on_each = part is whole or own.vrrp.states_on_reload
+            if own == part(before) and not acts_on_each and not self.is_pending(channel):
                 continue
             services = planned.services if own.virtual_servers is planned.config.virtual_servers else None
             self._pending.append((channel, encode_config(own, services), message))
