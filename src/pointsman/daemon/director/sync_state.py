@@ -37,7 +37,7 @@ class SyncState:
     def __init__(self) -> None:
         self._report = SyncReport()
         self.joined = asyncio.Event()
-        """Set once the whole tables of all peers have arrived."""
+        """Set once the whole tables of all peers that answer have arrived."""
         self._handed_over = asyncio.Event()
         self._dropped_at: dict[str, float] = {}
 
@@ -47,7 +47,8 @@ class SyncState:
             if number > self._report.dropped.get(reason, 0):
                 self._dropped_at[reason] = now
         self._report = report
-        if report.peers and all(peer.complete for peer in report.peers) and not report.is_asking:
+        answering = [peer.complete for peer in report.peers if peer.heard is not None]
+        if answering and all(answering) and not report.is_asking:
             self.joined.set()
 
     async def hand_over(self, channel: socket.socket, settings: ConnectionSync | None) -> None:
