@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.unordered import unordered
 
-from pointsman.control.messages import CheckResult, OverrideRequest
+from pointsman.control.client_messages import OverrideRequest
+from pointsman.control.messages import CheckResult
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.interface import DataPlane
 from pointsman.dataplane.memory import MemoryDataPlane

@@ -10,7 +10,7 @@ from tests.support.until import DEADLINE
 
 from pointsman.control import paths
 from pointsman.control.client import ControlError, ProtocolError, request
-from pointsman.control.messages import StatusReply, StatusRequest
+from pointsman.control.client_messages import StatusReply, StatusRequest
 from pointsman.lab import namespace
 
 

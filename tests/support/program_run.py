@@ -18,7 +18,7 @@ import msgspec
 from tests.support.blank import cleared_plane
 
 from pointsman.cli.ipvsadm import Session, SystemNames
-from pointsman.control.messages import (
+from pointsman.control.client_messages import (
     ApplyReply,
     ApplyRequest,
     ErrorReply,

@@ -20,7 +20,7 @@ from pointsman.cli.ipvsadm import ask_director
 from pointsman.cli.realserver.serve import read_secret
 from pointsman.cli.wording import fail, said
 from pointsman.control.client import ControlError, ProtocolError
-from pointsman.control.messages import TableReply, TableRequest
+from pointsman.control.client_messages import TableReply, TableRequest
 from pointsman.control.paths import pin_directory
 from pointsman.daemon.sync.real_servers import ask_all, targets_of
 from pointsman.dataplane.interface import DataPlaneError, RecordExchange, TakeCounts

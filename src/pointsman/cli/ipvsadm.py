@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from pointsman.control.client import ControlError, DirectorNotRunning, ProtocolError, replies, request
-from pointsman.control.messages import (
+from pointsman.control.client_messages import (
     ApplyReply,
     ApplyRequest,
     ErrorReply,

@@ -10,7 +10,13 @@ import click
 from pointsman.cli.wording import complain, fail
 from pointsman.conf.keywords.values import BadValueError, parse_address, parse_port
 from pointsman.control.client import ControlError, ProtocolError, request
-from pointsman.control.messages import ErrorReply, OverrideReply, OverrideRequest, StatusReply, StatusRequest
+from pointsman.control.client_messages import (
+    ErrorReply,
+    OverrideReply,
+    OverrideRequest,
+    StatusReply,
+    StatusRequest,
+)
 from pointsman.control.paths import control_socket
 from pointsman.control.status import ServiceStatus
 from pointsman.control.status_verdict import is_deserted

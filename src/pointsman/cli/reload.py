@@ -15,8 +15,7 @@ from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summar
 from pointsman.cli.wording import complain
 from pointsman.conf.text.problems import ConfError, Problem, Severity
 from pointsman.control.client import ControlError, ProtocolError, request
-from pointsman.control.codec import encode_config
-from pointsman.control.messages import (
+from pointsman.control.client_messages import (
     ErrorReply,
     ReloadRefused,
     ReloadReply,
@@ -24,6 +23,7 @@ from pointsman.control.messages import (
     StatusReply,
     StatusRequest,
 )
+from pointsman.control.codec import encode_config
 from pointsman.control.paths import control_socket
 from pointsman.control.status import Status
 from pointsman.model.wording import count

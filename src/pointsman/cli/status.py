@@ -18,8 +18,8 @@ from pointsman.cli.screens.live_screen import UNLIMITED, LiveScreen
 from pointsman.cli.screens.status_screen import screen
 from pointsman.cli.wording import complain, said
 from pointsman.control.client import ControlError, DirectorNotRunning, ProtocolError, request
+from pointsman.control.client_messages import ErrorReply, StatusReply, StatusRequest, TableRequest
 from pointsman.control.codec import encoder
-from pointsman.control.messages import ErrorReply, StatusReply, StatusRequest, TableRequest
 from pointsman.control.paths import control_socket, pin_directory
 from pointsman.control.pinned import pinned_plane, read_table
 from pointsman.control.status import Status

@@ -10,7 +10,7 @@ import click
 
 from pointsman.cli.wording import complain, fail
 from pointsman.control.client import ControlError, ProtocolError, request
-from pointsman.control.messages import ErrorReply, StatusReply, StatusRequest, SwitchoverRequest
+from pointsman.control.client_messages import ErrorReply, StatusReply, StatusRequest, SwitchoverRequest
 from pointsman.control.paths import control_socket
 from pointsman.control.status import InstanceStatus
 

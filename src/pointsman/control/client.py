@@ -8,8 +8,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pointsman.control.framing import ProtocolError, receive_frame, send_frame
-from pointsman.control.messages import (
+from pointsman.control.client_messages import (
     Reply,
     Request,
     ServicesReply,
@@ -18,6 +17,7 @@ from pointsman.control.messages import (
     decode_reply,
     encode,
 )
+from pointsman.control.framing import ProtocolError, receive_frame, send_frame
 from pointsman.model.decoding import InvalidDataError
 
 __all__ = ["ControlError", "DirectorNotRunning", "ProtocolError", "replies", "request"]

@@ -10,8 +10,8 @@ import socket
 import struct
 import time
 
-from pointsman.control.messages import MAX_MESSAGE
-
+MAX_MESSAGE = 64 * 1024 * 1024
+"""Bytes. A longer message closes the connection."""
 LENGTH = struct.Struct("!I")
 
 

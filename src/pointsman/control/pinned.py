@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pointsman.control.messages import TableReply, TableRequest
+from pointsman.control.client_messages import TableReply, TableRequest
 from pointsman.control.paths import pin_directory
 from pointsman.dataplane.interface import DataPlane
 from pointsman.model.service import ServiceTable

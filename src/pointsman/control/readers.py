@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
-from pointsman.control.messages import Pages
+from pointsman.control.client_messages import Pages
 
 REST = 9.0
 """Rest of one user, as a multiple of the time that it used: it gets a tenth of the director's time."""

@@ -13,21 +13,20 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from pointsman.control.framing import ProtocolError
-from pointsman.control.messages import (
-    MAX_MESSAGE,
+from pointsman.control.client_messages import (
+    Answer,
     ApplyRequest,
     ErrorReply,
     OverrideRequest,
     Pages,
     ReloadRefused,
     ReloadRequest,
-    Reply,
     Request,
     SwitchoverRequest,
     decode_request,
     encode,
 )
+from pointsman.control.framing import MAX_MESSAGE, ProtocolError
 from pointsman.control.readers import Readers
 from pointsman.control.server_frames import read_frame, write_frame
 from pointsman.model.decoding import InvalidDataError
@@ -54,7 +53,7 @@ MAX_LOGGED = 20
 CHANGES = (ApplyRequest, ReloadRequest, ReloadRefused, SwitchoverRequest, OverrideRequest)
 """Requests that only root may make."""
 
-Handler = Callable[[Request, int], Awaitable[Reply | Pages]]
+Handler = Callable[[Request, int], Awaitable[Answer]]
 """Returns the reply to a request of this user ID (0: root)."""
 
 
@@ -131,7 +130,7 @@ class ControlServer:
             self._readers.keep(data, reply)
             return reply
 
-    async def _reply(self, data: bytes, uid: int) -> Reply | Pages:
+    async def _reply(self, data: bytes, uid: int) -> Answer:
         try:
             request = decode_request(data)
         except InvalidDataError as error:
@@ -156,7 +155,7 @@ def _may_change(uid: int) -> bool:
     return uid in (0, os.geteuid())
 
 
-def _encoded(reply: Reply | Pages) -> Pages:
+def _encoded(reply: Answer) -> Pages:
     return reply if isinstance(reply, tuple) else (encode(reply),)
 
 

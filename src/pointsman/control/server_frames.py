@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pointsman.control.framing import LENGTH, ProtocolError, announced_length, frame
-from pointsman.control.messages import MAX_MESSAGE
+from pointsman.control.framing import LENGTH, MAX_MESSAGE, ProtocolError, announced_length, frame
 
 
 async def read_frame(reader: asyncio.StreamReader, largest: int = MAX_MESSAGE) -> bytes | None:

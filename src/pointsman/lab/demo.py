@@ -12,7 +12,14 @@ from rich.console import Console
 
 from pointsman.control import paths
 from pointsman.control.client import ControlError, request
-from pointsman.control.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
+from pointsman.control.client_messages import (
+    Reply,
+    Request,
+    StatusReply,
+    StatusRequest,
+    TableReply,
+    TableRequest,
+)
 from pointsman.lab import arp, mailsink, namespace, processes, tracing, traffic, waiting
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, Lab

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from pointsman.control.client import ControlError, ProtocolError, request
-from pointsman.control.messages import TableReply, TableRequest
+from pointsman.control.client_messages import TableReply, TableRequest
 from pointsman.doctor.facts import join_words
 from pointsman.doctor.gather import probe as wire_probe
 from pointsman.lab.errors import LabError

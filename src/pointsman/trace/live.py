@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from pointsman.control import paths
 from pointsman.control.client import ControlError, ProtocolError, request
-from pointsman.control.messages import StatusReply, StatusRequest, TableRequest
+from pointsman.control.client_messages import StatusReply, StatusRequest, TableRequest
 from pointsman.control.pinned import pinned_plane, read_table
 from pointsman.doctor.gather import read_facts
 from pointsman.model.address import Address

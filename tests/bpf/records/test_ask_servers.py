@@ -17,7 +17,7 @@ from tests.support.namespaces import Namespace
 from tests.support.program_run import VIP, Director
 
 from pointsman.cli import connections as command
-from pointsman.control.messages import TableReply
+from pointsman.control.client_messages import TableReply
 from pointsman.daemon.sync.real_servers import ask_all, targets_of
 from pointsman.model.service import ServiceKey, Transport
 from pointsman.model.traffic import Counters

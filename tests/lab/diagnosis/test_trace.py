@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.support.namespaces import Namespace
 
-from pointsman.control.messages import ErrorReply, TableRequest
+from pointsman.control.client_messages import ErrorReply, TableRequest
 from pointsman.lab import services, tracing
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab

@@ -13,7 +13,7 @@ from tests.support.serving import served
 
 from pointsman.cli.ipvsadm import LINES_AT_ONCE
 from pointsman.cli.main import main
-from pointsman.control.messages import (
+from pointsman.control.client_messages import (
     ApplyReply,
     ApplyRequest,
     ErrorReply,

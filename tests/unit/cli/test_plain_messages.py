@@ -18,7 +18,7 @@ from pointsman.cli import doctor, lab_faults, override, reload, status, trace
 from pointsman.cli.main import VERBS, main
 from pointsman.cli.wording import said
 from pointsman.control import paths
-from pointsman.control.messages import (
+from pointsman.control.client_messages import (
     ErrorReply,
     OverrideReply,
     OverrideRequest,

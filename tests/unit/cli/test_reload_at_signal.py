@@ -13,7 +13,13 @@ import pytest
 from pointsman.cli import reload as module
 from pointsman.cli.loading import EXIT_ERRORS
 from pointsman.control.client import ControlError
-from pointsman.control.messages import ReloadRefused, ReloadReply, ReloadRequest, StatusReply, StatusRequest
+from pointsman.control.client_messages import (
+    ReloadRefused,
+    ReloadReply,
+    ReloadRequest,
+    StatusReply,
+    StatusRequest,
+)
 from pointsman.control.status import ConfigurationStatus, DataPlaneStatus, Status
 
 STATE = Status(

@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 from pointsman.control.client import ControlError, DirectorNotRunning, replies, request
-from pointsman.control.framing import ProtocolError, frame, receive_frame, send_frame
-from pointsman.control.messages import (
-    MAX_MESSAGE,
+from pointsman.control.client_messages import (
     ErrorReply,
     StatusRequest,
     TableReply,
@@ -23,6 +21,7 @@ from pointsman.control.messages import (
     decode_request,
     encode,
 )
+from pointsman.control.framing import MAX_MESSAGE, ProtocolError, frame, receive_frame, send_frame
 from pointsman.control.server_frames import read_frame, write_frame
 from pointsman.model.service import ServiceEntry, ServiceKey, ServiceTable, VirtualService
 from pointsman.model.traffic import Counters, ServiceCounters

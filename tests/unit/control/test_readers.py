@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pointsman.control import readers as module
-from pointsman.control.messages import Pages
+from pointsman.control.client_messages import Pages
 from pointsman.control.readers import LONGEST_REST, Readers
 
 STATUS = b'{"type":"StatusRequest"}'

@@ -17,9 +17,10 @@ import msgspec
 import pytest
 from tests.support.serving import served
 
-from pointsman.control import messages
+from pointsman.control import client_messages
 from pointsman.control import server as control_server
 from pointsman.control.client import DirectorNotRunning, replies, request
+from pointsman.control.framing import MAX_MESSAGE
 from pointsman.control.server import ControlServer
 from pointsman.control.status import ConfigurationStatus, DataPlaneStatus, Status
 from pointsman.model.service import ServiceTable
@@ -33,19 +34,19 @@ STATUS = Status(
 )
 
 
-async def handler(asked: messages.Request, _uid: int) -> messages.Reply | messages.Pages:
-    if isinstance(asked, messages.TableRequest) and not asked.services:
+async def handler(asked: client_messages.Request, _uid: int) -> client_messages.Answer:
+    if isinstance(asked, client_messages.TableRequest) and not asked.services:
         first, last = (
-            messages.TableReply(ServiceTable(), Counters(), (1, 2, number), 4) for number in (3, 9)
+            client_messages.TableReply(ServiceTable(), Counters(), (1, 2, number), 4) for number in (3, 9)
         )
-        return messages.encode(msgspec.structs.replace(first, more=True)), messages.encode(last)
-    if isinstance(asked, messages.TableRequest):
-        return messages.StatusReply(msgspec.structs.replace(STATUS, problems=("x" * (1 << 20),)))
-    if isinstance(asked, messages.StatusRequest):
-        return messages.StatusReply(STATUS)
-    if isinstance(asked, messages.ReloadRefused):
+        return client_messages.encode(msgspec.structs.replace(first, more=True)), client_messages.encode(last)
+    if isinstance(asked, client_messages.TableRequest):
+        return client_messages.StatusReply(msgspec.structs.replace(STATUS, problems=("x" * (1 << 20),)))
+    if isinstance(asked, client_messages.StatusRequest):
+        return client_messages.StatusReply(STATUS)
+    if isinstance(asked, client_messages.ReloadRefused):
         raise LookupError("a mistake")
-    return messages.ApplyReply()
+    return client_messages.ApplyReply()
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ def path() -> Iterator[Path]:
 
 
 def test_a_request_gets_its_reply(path: Path) -> None:
-    reply = request(messages.StatusRequest(), path)
-    assert isinstance(reply, messages.StatusReply) and reply.status == STATUS
+    reply = request(client_messages.StatusRequest(), path)
+    assert isinstance(reply, client_messages.StatusReply) and reply.status == STATUS
 
 
 @pytest.mark.parametrize("is_root", [True, False])
@@ -70,13 +71,13 @@ def test_a_reply_in_pages_is_as_many_messages(
 ) -> None:
     monkeypatch.setattr(control_server, "_may_change", lambda _: is_root)
     for _ in range(2):  # the second time it can be a reply that was kept
-        found = list(replies(messages.TableRequest(services=False), path))
-        assert [part.timeouts[2] for part in found if isinstance(part, messages.TableReply)] == [3, 9]
+        found = list(replies(client_messages.TableRequest(services=False), path))
+        assert [part.timeouts[2] for part in found if isinstance(part, client_messages.TableReply)] == [3, 9]
 
 
 def test_nobody_there_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DirectorNotRunning, match="pointsman run"):
-        request(messages.StatusRequest(), tmp_path / "control.sock")
+        request(client_messages.StatusRequest(), tmp_path / "control.sock")
 
 
 def test_nonsense_gets_an_error_and_the_next_client_is_served(path: Path) -> None:
@@ -84,12 +85,12 @@ def test_nonsense_gets_an_error_and_the_next_client_is_served(path: Path) -> Non
         client.connect(str(path))
         client.sendall(struct.pack("!I", 7) + b"{'no': 1"[:7])
         length = struct.unpack("!I", client.recv(4))[0]
-        reply = messages.decode_reply(client.recv(length))
-    assert isinstance(reply, messages.ErrorReply) and "does not understand this request" in reply.error
-    assert isinstance(request(messages.StatusRequest(), path), messages.StatusReply)
+        reply = client_messages.decode_reply(client.recv(length))
+    assert isinstance(reply, client_messages.ErrorReply) and "does not understand this request" in reply.error
+    assert isinstance(request(client_messages.StatusRequest(), path), client_messages.StatusReply)
 
 
-def exchange(path: Path, *requests: bytes) -> list[messages.Reply]:
+def exchange(path: Path, *requests: bytes) -> list[client_messages.Reply]:
     """Send requests over one connection, and return the replies."""
     replies = []
     with socket.socket(socket.AF_UNIX) as client:
@@ -98,7 +99,7 @@ def exchange(path: Path, *requests: bytes) -> list[messages.Reply]:
         for each in requests:
             client.sendall(struct.pack("!I", len(each)) + each)
             length = struct.unpack("!I", client.recv(4, socket.MSG_WAITALL))[0]
-            replies.append(messages.decode_reply(client.recv(length, socket.MSG_WAITALL)))
+            replies.append(client_messages.decode_reply(client.recv(length, socket.MSG_WAITALL)))
     return replies
 
 
@@ -106,27 +107,27 @@ def test_nested_json_is_a_request_like_any_other_nonsense(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was a traceback in the log for each request: 6 MB in 5 s."""
-    nested, asked = b"[" * 60_000, messages.encode(messages.StatusRequest())
+    nested, asked = b"[" * 60_000, client_messages.encode(client_messages.StatusRequest())
     *errors, reply = exchange(path, nested, b'{"type":"StatusRequest","x":' + nested, asked)
     for error in errors:
-        assert isinstance(error, messages.ErrorReply) and "does not understand" in error.error
-    assert isinstance(reply, messages.StatusReply)
+        assert isinstance(error, client_messages.ErrorReply) and "does not understand" in error.error
+    assert isinstance(reply, client_messages.StatusReply)
     assert caplog.messages == []
 
 
 def test_a_mistake_in_the_director_is_one_line_in_the_log(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = messages.encode(messages.ReloadRefused(("x",)))
+    asked = client_messages.encode(client_messages.ReloadRefused(("x",)))
     for reply in exchange(path, *[asked] * 100):
-        assert reply == messages.ErrorReply("the director failed: LookupError: a mistake")
+        assert reply == client_messages.ErrorReply("the director failed: LookupError: a mistake")
     assert caplog.messages == ["ReloadRefused failed: LookupError: a mistake (logged once)"]
 
 
 def test_a_length_beyond_the_bound_ends_the_connection(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
-        client.sendall(struct.pack("!I", messages.MAX_MESSAGE + 1))
+        client.sendall(struct.pack("!I", MAX_MESSAGE + 1))
         assert client.recv(4) == b""
 
 
@@ -152,7 +153,7 @@ def test_a_client_that_is_still_there_at_the_stop_is_no_line_in_the_log(
 )
 def test_somebody_else_may_look_but_not_change(change: str, path: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from pointsman.control import messages as m\n"
+        "import os, sys; from pathlib import Path; from pointsman.control import client_messages as m\n"
         "from pointsman.control.client import request; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "path = Path(sys.argv[1])\n"
         f"print(type(request(m.StatusRequest(), path)).__name__, request(m.{change}, path))"
@@ -191,8 +192,8 @@ def test_another_user_cannot_take_the_place_of_root(path: Path, what: str) -> No
     command = [sys.executable, "-c", HOSTILE, what, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as hostile:
         assert hostile.stdout is not None and hostile.stdout.readline() == b"there\n"
-        reply = request(messages.StatusRequest(), path)
-        assert isinstance(reply, messages.StatusReply) and reply.status == STATUS
+        reply = request(client_messages.StatusRequest(), path)
+        assert isinstance(reply, client_messages.StatusReply) and reply.status == STATUS
 
 
 @pytest.mark.root
@@ -200,7 +201,7 @@ def test_a_client_that_does_not_take_its_answer_is_let_go(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control_server, "WRITE_LIMIT", 0.2)
-    asked = messages.encode(messages.TableRequest())
+    asked = client_messages.encode(client_messages.TableRequest())
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(60)
         client.connect(str(path))

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import msgspec
 
 from pointsman.control.client import joined
-from pointsman.control.messages import ServicesReply, StatusReply, decode_reply, encode
+from pointsman.control.client_messages import ServicesReply, StatusReply, decode_reply, encode
 from pointsman.control.status import (
     AddressStatus,
     AdvertStatus,

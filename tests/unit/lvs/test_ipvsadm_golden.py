@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from pointsman.cli.ipvsadm import Session, SystemNames
-from pointsman.control.messages import (
+from pointsman.control.client_messages import (
     ApplyReply,
     ApplyRequest,
     ErrorReply,

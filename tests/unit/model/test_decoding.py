@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pointsman.control import messages
+from pointsman.control import client_messages
 from pointsman.model.decoding import MAX_TEXT, InvalidDataError, decoding
 
 SOURCE = Path(__file__).parents[3] / "src" / "pointsman"
@@ -29,7 +29,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_bytes_are_one_exception_with_a_short_text(data: bytes) -> None:
-    for decode in (messages.decode_request, messages.decode_reply):
+    for decode in (client_messages.decode_request, client_messages.decode_reply):
         with pytest.raises(InvalidDataError) as raised:
             decode(data)
         assert len(str(raised.value)) <= MAX_TEXT + 3

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pointsman.control import messages
+from pointsman.control import client_messages, messages
 from pointsman.control.paths import control_socket, run_directory
 from pointsman.control.server import ControlServer
 from pointsman.control.status import Status
@@ -263,66 +263,66 @@ class Director:
             return
         send_orders(self._table_sync.notify_orders, self._channels.scripts)
 
-    async def _answer(self, request: messages.Request, uid: int) -> messages.Reply | messages.Pages:
+    async def _answer(self, request: client_messages.Request, uid: int) -> client_messages.Answer:
         try:
             match request:
-                case messages.StatusRequest():
+                case client_messages.StatusRequest():
                     return await self._status(request)
-                case messages.TableRequest():
+                case client_messages.TableRequest():
                     return await table_reply(self._plane, self._estimator, request)
-                case messages.SwitchoverRequest():
+                case client_messages.SwitchoverRequest():
                     return await self._switch_over(request)
-                case messages.ApplyRequest():
+                case client_messages.ApplyRequest():
                     return await self._apply(request, uid)
                 case _:
                     return self._change(request)
         except OSError as error:
-            return messages.ErrorReply(f"the data plane failed: {error}")
+            return client_messages.ErrorReply(f"the data plane failed: {error}")
 
-    def _change(self, request: messages.Request) -> messages.Reply:
-        answers: dict[type, Callable[[Any], messages.Reply]] = {
-            messages.ReloadRequest: self._reload,
-            messages.ReloadRefused: self._reload_refused,
-            messages.OverrideRequest: self._override,
+    def _change(self, request: client_messages.Request) -> client_messages.Reply:
+        answers: dict[type, Callable[[Any], client_messages.Reply]] = {
+            client_messages.ReloadRequest: self._reload,
+            client_messages.ReloadRefused: self._reload_refused,
+            client_messages.OverrideRequest: self._override,
         }
         return answers[type(request)](request)
 
-    def _override(self, request: messages.OverrideRequest) -> messages.Reply:
+    def _override(self, request: client_messages.OverrideRequest) -> client_messages.Reply:
         servers = self._table_sync.override(request, time.monotonic())
         if not servers:
             where = f" of {request.service}" if request.service else ""
-            return messages.ErrorReply(
+            return client_messages.ErrorReply(
                 f"no real server {request.server}{where} in the configuration; "
                 "to change one that was added by hand: pointsman ipvsadm -e"
             )
         text = request.override.text() if request.override else "released"
         log.info("by hand: %s: %s", ", ".join(servers), text)
         self._sync()
-        return messages.OverrideReply(tuple(servers))
+        return client_messages.OverrideReply(tuple(servers))
 
-    async def _switch_over(self, request: messages.SwitchoverRequest) -> messages.Reply:
+    async def _switch_over(self, request: client_messages.SwitchoverRequest) -> client_messages.Reply:
         """Pass the request on. Another router decides about its success; the instance's state shows it."""
         try:
             if self._channels is not None:
                 await self._sync_state.hand_over(self._channels.sync, self._config.sync)
                 self._channels.vrrp.send(messages.encode(messages.YieldMaster(request.instance)))
         except OSError as error:
-            return messages.ErrorReply(f"cannot reach the VRRP process: {error}")
-        return messages.SwitchoverReply()
+            return client_messages.ErrorReply(f"cannot reach the VRRP process: {error}")
+        return client_messages.SwitchoverReply()
 
-    async def _apply(self, request: messages.ApplyRequest, uid: int) -> messages.Reply:
+    async def _apply(self, request: client_messages.ApplyRequest, uid: int) -> client_messages.Reply:
         try:
             return await carry_out(request, uid, self._table_sync, self._plane, self._follow_next_hops)
         finally:
             self._write_state()
 
-    def _reload(self, request: messages.ReloadRequest) -> messages.Reply:
+    def _reload(self, request: client_messages.ReloadRequest) -> client_messages.Reply:
         try:
             planned = self._reloader.plan(request.config, request.force)
         except (CannotReloadError, InvalidDataError) as error:
             if not request.dry_run and request.config is not None:
                 self._reloader.on_refused((str(error),))
-            return messages.ErrorReply(str(error))
+            return client_messages.ErrorReply(str(error))
         if not request.dry_run:
             self._reloader.apply(planned, request.file, request.warnings)
             self._vrrp_states.reconfigure(planned.config)
@@ -333,13 +333,13 @@ class Director:
                 self._mail.reconfigure(planned.config.mail)
             self._update_local_addresses()
             self._sync()
-        return messages.ReloadReply(planned.steps, self._reloader.number)
+        return client_messages.ReloadReply(planned.steps, self._reloader.number)
 
-    def _reload_refused(self, request: messages.ReloadRefused) -> messages.Reply:
+    def _reload_refused(self, request: client_messages.ReloadRefused) -> client_messages.Reply:
         self._reloader.on_refused(request.problems)
-        return messages.ReloadReply((), self._reloader.number)
+        return client_messages.ReloadReply((), self._reloader.number)
 
-    async def _status(self, request: messages.StatusRequest) -> messages.Pages:
+    async def _status(self, request: client_messages.StatusRequest) -> client_messages.Pages:
         """Return the status, encoded, with the services in pages of about a slice of work."""
         table, now = self._plane.read(), time.monotonic()
         silences = self._heartbeats.silences(self._config, now)
@@ -347,7 +347,7 @@ class Director:
         described = self._table_sync.describe(table, self._next_hops.texts(), now, counts)
         listed = unknown_services(described, silences, self._config) if request.services else ()
         pages = [
-            messages.encode(messages.ServicesReply(tuple(piece)))
+            client_messages.encode(client_messages.ServicesReply(tuple(piece)))
             async for piece in in_slices(listed)
             if piece
         ]
@@ -377,7 +377,8 @@ class Director:
                 *(self._mail.problems() if self._mail else ()),
             ),
         )
-        return (*pages, messages.encode(messages.StatusReply(without_unknown(status, silences))))
+        last = client_messages.StatusReply(without_unknown(status, silences))
+        return (*pages, client_messages.encode(last))
 
 
 def run(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-from pointsman.control.messages import ApplyReply, ApplyRequest
+from pointsman.control.client_messages import ApplyReply, ApplyRequest
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.daemon.runtime.slices import in_slices
 from pointsman.dataplane.interface import DataPlane

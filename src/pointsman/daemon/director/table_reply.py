@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from pointsman.control.messages import ErrorReply, Pages, TableReply, TableRequest, encode
+from pointsman.control.client_messages import ErrorReply, Pages, TableReply, TableRequest, encode
 from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.runtime.slices import in_slices
 from pointsman.dataplane.interface import DataPlane

@@ -13,7 +13,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
-from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
+from pointsman.control.client_messages import OverrideRequest
+from pointsman.control.messages import CheckResult, RunProgram, TellServers
 from pointsman.control.status import ServiceStatus
 from pointsman.daemon.director import status as status_report
 from pointsman.daemon.director.notify import log_transitions, notify_orders, quorum_alerts

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from pointsman.control.client import ControlError, ProtocolError, request
-from pointsman.control.messages import StatusReply, StatusRequest
+from pointsman.control.client_messages import StatusReply, StatusRequest
 
 STATUS_FILE = "status.json"
 """File in the run directory, as `pointsman status --json` prints it. keepalived writes into /tmp, where any

@@ -17,7 +17,14 @@ import msgspec
 
 from pointsman.control import paths
 from pointsman.control.client import ControlError, ProtocolError, request
-from pointsman.control.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
+from pointsman.control.client_messages import (
+    Reply,
+    Request,
+    StatusReply,
+    StatusRequest,
+    TableReply,
+    TableRequest,
+)
 from pointsman.control.status import InstanceStatus, ServerStatus, ServiceStatus, Status
 from pointsman.doctor.facts import (
     DirectorFacts,

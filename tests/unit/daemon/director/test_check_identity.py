@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pointsman.control.client_messages import OverrideRequest
 from pointsman.control.codec import ConfigDecoder, encode_config
-from pointsman.control.messages import CheckResult, OverrideRequest
+from pointsman.control.messages import CheckResult
 from pointsman.daemon.director.state_file import StateFile
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane

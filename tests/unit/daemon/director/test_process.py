@@ -17,12 +17,9 @@ import pytest
 
 from pointsman.conf.load import load_text
 from pointsman.control.client import joined
-from pointsman.control.codec import encode_config
-from pointsman.control.messages import (
-    AdvertsDropped,
+from pointsman.control.client_messages import (
     ApplyRequest,
     ErrorReply,
-    InstanceChanged,
     ReloadRequest,
     Reply,
     StatusReply,
@@ -32,6 +29,8 @@ from pointsman.control.messages import (
     decode_reply,
     encode,
 )
+from pointsman.control.codec import encode_config
+from pointsman.control.messages import AdvertsDropped, InstanceChanged
 from pointsman.control.status import DroppedStatus, Status
 from pointsman.daemon.director import process as module
 from pointsman.daemon.director import table_reply

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from pointsman.control.messages import ApplyReply, ApplyRequest
+from pointsman.control.client_messages import ApplyReply, ApplyRequest
 from pointsman.daemon.director.table_command import AT_ONCE, SERVICES_AT_ONCE, carry_out
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane

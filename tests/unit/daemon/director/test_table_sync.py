@@ -12,7 +12,8 @@ import msgspec
 import pytest
 from tests.support.counting import lines_run
 
-from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
+from pointsman.control.client_messages import OverrideRequest
+from pointsman.control.messages import CheckResult, RunProgram, TellServers
 from pointsman.daemon.director.state_file import NAME, StateFile
 from pointsman.daemon.director.table_sync import TableSync, unmanaged_services
 from pointsman.dataplane.memory import MemoryDataPlane

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.control.messages import StatusReply
+from pointsman.control.client_messages import StatusReply
 from pointsman.control.status import ConfigurationStatus, DataPlaneStatus, Status
 from pointsman.daemon.runtime import status_file
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.control.messages import StatusReply, StatusRequest, TableReply
+from pointsman.control.client_messages import StatusReply, StatusRequest, TableReply
 from pointsman.control.status import ConfigurationStatus, DataPlaneStatus, Status
 from pointsman.doctor.facts import Host
 from pointsman.doctor.gather import read_facts
