@@ -25,7 +25,7 @@ from tests.support.vrrp.keepalived import Keepalived
 from tests.support.vrrp.switch import Capture, Host, Switch, switch
 
 from pointsman.bfd.wire import Packet, State, encode
-from pointsman.control.messages import Resync, SessionChanged, report_decoder
+from pointsman.control.messages import Resync, SessionChanged, session_decoder
 from pointsman.control.messages import encode as encode_message
 from pointsman.daemon.runtime.config_history import send_config
 from pointsman.lab import namespace
@@ -90,7 +90,7 @@ def reports(channel: socket.socket) -> list[SessionChanged]:
     found = []
     with contextlib.suppress(BlockingIOError):
         while data := channel.recv(65536):
-            report = report_decoder.decode(data)
+            report = session_decoder.decode(data)
             assert isinstance(report, SessionChanged)
             found.append(report)
     return found

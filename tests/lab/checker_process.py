@@ -120,7 +120,7 @@ class CheckerProcess:
         """The next verdict, or None after so many seconds."""
         end = time.monotonic() + within
         while select.select([self.channel], [], [], max(0.0, end - time.monotonic()))[0]:
-            report = messages.report_decoder.decode(self.channel.recv(65536))
+            report = messages.scripts_report_decoder.decode(self.channel.recv(65536))
             if isinstance(report, messages.CheckResult):
                 return report
             assert isinstance(report, messages.ProgramProblems)

@@ -199,7 +199,6 @@ def encode(message: Report | VrrpOrder | CheckerOrder | SyncOrder | SupervisorMe
 
 # A decoder of a type with a Config in it takes long to make, and each process needs only some of them: each
 # is made when it is first used (PEP 562).
-report_decoder: msgspec.json.Decoder[Report]
 vrrp_report_decoder: msgspec.json.Decoder[VrrpReport]
 result_decoder: msgspec.json.Decoder[CheckResult]
 scripts_report_decoder: msgspec.json.Decoder[ScriptsReport]
@@ -215,7 +214,6 @@ resync_decoder: msgspec.json.Decoder[Resync]
 supervisor_decoder: msgspec.json.Decoder[SupervisorMessage]
 
 _KINDS: dict[str, Any] = {
-    "report_decoder": Report,
     "vrrp_report_decoder": VrrpReport,
     "result_decoder": CheckResult,
     "scripts_report_decoder": ScriptsReport,

@@ -17,7 +17,7 @@ from tests.support.project import ROOT
 from tests.support.until import DEADLINE, until
 from tests.support.vrrp.switch import Host, Switch
 
-from pointsman.control.messages import InstanceChanged, VrrpReport, report_decoder
+from pointsman.control.messages import InstanceChanged, VrrpReport, vrrp_report_decoder
 from pointsman.daemon.runtime.config_history import send_config
 from pointsman.model.config import Config
 from pointsman.model.tracking import SyncGroupSettings, VrrpSurroundings
@@ -76,7 +76,7 @@ class Ours:
         """Return the state that was reported last; empty before the first report."""
         with contextlib.suppress(BlockingIOError):
             while data := self.channel.recv(65536):
-                report = report_decoder.decode(data)
+                report = vrrp_report_decoder.decode(data)
                 if isinstance(report, InstanceChanged):
                     self.heard.append(report)
                     self.states[report.instance] = report

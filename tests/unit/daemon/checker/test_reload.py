@@ -50,7 +50,7 @@ async def verdicts(channel: socket.socket, wanted: int) -> list[tuple[ServerKey,
     found = []
     for _ in range(wanted):
         data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(channel, 65536), 10)
-        report = messages.report_decoder.decode(data)
+        report = messages.result_decoder.decode(data)
         assert isinstance(report, messages.CheckResult)
         found.append((report.server, report.check, report.up))
     return sorted(found, key=lambda each: (str(each[0]), not each[2]))

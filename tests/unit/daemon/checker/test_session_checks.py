@@ -45,7 +45,7 @@ def test_each_change_of_a_session_is_a_verdict_and_repetitions_are_none() -> Non
         found = []
         director.settimeout(0)
         for _ in range(7):
-            report = messages.report_decoder.decode(director.recv(65536))
+            report = messages.result_decoder.decode(director.recv(65536))
             assert isinstance(report, messages.CheckResult)
             found.append((str(report.server.address)[-2:], report.up, report.reason))
         assert found == [
@@ -72,7 +72,7 @@ def test_a_check_that_comes_with_a_reload_knows_what_was_told_before() -> None:
         checker.start()
         checker.on_session_changed(messages.SessionChanged("one", False, "nothing heard"))
         checker.reconfigure(service("one"))
-        report = messages.report_decoder.decode(director.recv(65536))
+        report = messages.result_decoder.decode(director.recv(65536))
         assert isinstance(report, messages.CheckResult) and report.up is False
         checker.stop()
         director.close()

@@ -71,7 +71,7 @@ class Running:
         loop = asyncio.get_running_loop()
         while True:
             data = await asyncio.wait_for(loop.sock_recv(self.director, 65536), ENOUGH)
-            if isinstance(report := messages.report_decoder.decode(data), messages.CheckResult):
+            if isinstance(report := messages.scripts_report_decoder.decode(data), messages.CheckResult):
                 return report
 
     async def stop(self) -> int:
