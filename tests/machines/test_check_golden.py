@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.desired import desired
 
 from pointsman.health.schedule import CheckSchedule, StartProbe, Timing, Verdict
-from pointsman.lvs.desired import CheckKey, PoolState, desired
+from pointsman.lvs.desired import CheckKey, PoolState
 from pointsman.lvs.transitions import transitions
 from pointsman.model.checks import TcpCheck
 from pointsman.model.health import PoolMember, VirtualServer

@@ -9,9 +9,10 @@ from ipaddress import ip_address
 import msgspec
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.support.desired import Desired, desired
 from tests.support.unordered import unordered
 
-from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, restore_verdicts
+from pointsman.lvs.desired import CheckKey, PoolState, restore_verdicts
 from pointsman.lvs.reconcile import apply_operations, reconcile
 from pointsman.lvs.transitions import Change, transitions
 from pointsman.model.checks import TcpCheck

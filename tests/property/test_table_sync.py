@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.desired import desired
 from tests.support.unordered import unordered
 
 from pointsman.control.client_messages import OverrideRequest
@@ -14,7 +15,7 @@ from pointsman.control.messages import CheckResult
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.interface import DataPlane
 from pointsman.dataplane.memory import MemoryDataPlane
-from pointsman.lvs.desired import CheckKey, PoolState, desired
+from pointsman.lvs.desired import CheckKey, PoolState
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer

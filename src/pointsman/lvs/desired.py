@@ -22,7 +22,7 @@ import msgspec
 
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.override import Override
-from pointsman.model.service import RealServer, ServerKey, ServiceEntry, ServiceKey, ServiceTable
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, ServiceTable
 
 CheckKey = tuple[ServiceKey, ServerKey, str]
 """Key of a check: its service, its real server, Check.identity. All processes and configurations use it."""
@@ -54,46 +54,6 @@ class PoolState(msgspec.Struct, frozen=True, kw_only=True):
         return sum(server.weight for server in self.living)
 
 
-PoolStates = Mapping[ServiceKey, PoolState]
-
-
-class Desired(msgspec.Struct, frozen=True):
-    """The wanted table, and the states for the next call."""
-
-    table: ServiceTable
-    pools: dict[ServiceKey, PoolState]
-
-
-def desired(
-    virtual_servers: Iterable[VirtualServer],
-    verdicts: Verdicts,
-    overrides: Overrides | None = None,
-    before: PoolStates | None = None,
-    weight_changes: WeightChanges | None = None,
-    shares: Shares | None = None,
-    draining: Collection[tuple[ServiceKey, ServerKey]] = (),
-) -> Desired:
-    """Return the table for these check results, with services and real servers in the order of the
-    configuration.
-
-    `before` is `pools` of the previous call. A service that is not in it starts without quorum.
-    `weight_changes`: weights that checks add to their real server's. `draining`: dead real servers with
-    `drain` whose time is not over; the time of one that dies now begins. `shares` lower weights in the
-    table only; the quorum uses the full weights.
-
-    Raises ValueError if two virtual servers have the same key.
-    """
-    pools: dict[ServiceKey, PoolState] = {}
-    entries: list[ServiceEntry] = []
-    for virtual in virtual_servers:
-        key = virtual.service.key
-        pools[key] = pool_state(
-            virtual, verdicts, overrides or {}, (before or {}).get(key), weight_changes or {}, draining
-        )
-        entries.append(ServiceEntry(virtual.service, serving(virtual, pools[key], shares or {})))
-    return Desired(ServiceTable.of(entries), pools)
-
-
 def pool_state(
     virtual: VirtualServer,
     verdicts: Verdicts,
@@ -102,7 +62,12 @@ def pool_state(
     weight_changes: WeightChanges,
     draining: Collection[tuple[ServiceKey, ServerKey]] = (),
 ) -> PoolState:
-    """Return the state of one virtual server's pool."""
+    """Return the state of one virtual server's pool.
+
+    `before`: its last state; None: it starts without quorum. `weight_changes`: weights that checks add to
+    those of real servers. `draining`: dead real servers with `drain` whose time is not over; the time of one
+    that dies now begins.
+    """
     living: list[RealServer] = []
     inhibited: list[RealServer] = []
     for member in virtual.members:
@@ -222,7 +187,10 @@ def _quorum_up(virtual: VirtualServer, weight: int, before: PoolState | None) ->
 
 
 def serving(virtual: VirtualServer, pool: PoolState, shares: Shares) -> tuple[RealServer, ...]:
-    """Return the real servers of the table in the order of the configuration, the sorry server last."""
+    """Return the real servers of the table in the order of the configuration, the sorry server last.
+
+    `shares` lower weights in the table only; the quorum uses the full weights.
+    """
     sorry = pool.sorry_server
     inside = {server.key: server for server in pool.inhibited}
     if sorry is None:

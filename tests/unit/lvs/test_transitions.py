@@ -6,8 +6,9 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import msgspec
+from tests.support.desired import desired
 
-from pointsman.lvs.desired import PoolState, desired
+from pointsman.lvs.desired import PoolState
 from pointsman.lvs.transitions import Change, notify_command, transitions
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.override import Override
