@@ -79,11 +79,6 @@ class Estimator:
         servers = (ServerCounters(server, traffic=rate) for server, rate in rates.items() if server)
         return ServiceCounters(key, rates.get(None, IDLE), tuple(servers))
 
-    def rates(self) -> Iterator[ServiceCounters]:
-        """Yield the rates per second of each service. Averages may be updated meanwhile."""
-        for key in list(self._states):
-            yield self.rates_of(key)
-
 
 def _next(before: State, total: Traffic) -> State:
     """Return the state after one more PERIOD."""

@@ -23,9 +23,8 @@ def at(traffic: Traffic) -> ServiceCounters:
 
 
 def rates(estimator: Estimator) -> ServiceCounters:
-    (found,) = estimator.rates()
-    assert found.key == VIP
-    return found
+    assert estimator.services() == [VIP]
+    return estimator.rates_of(VIP)
 
 
 def reading(columns: list[str]) -> Traffic:
@@ -70,7 +69,7 @@ def test_what_has_gone_is_forgotten() -> None:
     estimator = Estimator()
     estimator.update(at(Traffic(packets=1000)))
     estimator.keep_only(())
-    assert list(estimator.rates()) == []
+    assert estimator.services() == []
 
 
 def test_a_period_without_traffic_is_the_same_as_an_update_with_the_same_totals() -> None:
