@@ -9,9 +9,11 @@ import logging
 import socket
 from collections.abc import Iterator
 
+import msgspec
+
 from pointsman.control.messages import encode
 from pointsman.control.status import SyncPeerStatus, SyncStatus
-from pointsman.control.sync_messages import HandedOver, HandOver, SyncPeerReport, SyncReport
+from pointsman.control.sync_messages import HandedOver, HandOver, SyncReport
 from pointsman.model.config import ConnectionSync
 from pointsman.model.wording import count, duration
 from pointsman.sync.peer import SILENT_AFTER
@@ -35,7 +37,7 @@ class SyncState:
     """The last report of the sync process."""
 
     def __init__(self) -> None:
-        self._report = SyncReport()
+        self._report = SyncReport(SyncStatus(), 0.0)
         self.joined = asyncio.Event()
         """Set once the whole tables of all peers that answer have arrived."""
         self._handed_over = asyncio.Event()
@@ -43,11 +45,11 @@ class SyncState:
 
     def report(self, report: SyncReport, now: float) -> None:
         """Keep a report. `now`: seconds of the clock that `describe` gets, too."""
-        for reason, number in report.dropped.items():
-            if number > self._report.dropped.get(reason, 0):
+        for reason, number in report.status.dropped.items():
+            if number > self._report.status.dropped.get(reason, 0):
                 self._dropped_at[reason] = now
         self._report = report
-        answering = [peer.complete for peer in report.peers if peer.heard is not None]
+        answering = [peer.complete for peer in report.status.peers if peer.heard is not None]
         if answering and all(answering) and not report.is_asking:
             self.joined.set()
 
@@ -73,22 +75,13 @@ class SyncState:
         """Return the state; None: connections are not synchronised. `since_boot`: CLOCK_BOOTTIME."""
         if settings is None:
             return None
-        last = self._report
+        last, passed = self._report.status, since_boot - self._report.time
         addresses = [str(peer.address) for peer in settings.peers]
-        peers = tuple(_peer(each, since_boot) for each in last.peers if each.address in addresses)
-        return SyncStatus(
-            peers=peers,
-            sent=last.sent,
-            received=last.received,
-            taken=last.taken,
-            dropped=last.dropped,
-            overrun=last.overrun,
-            problems=tuple(self._problems(peers, now)),
-        )
+        peers = tuple(_after(passed, each) for each in last.peers if each.address in addresses)
+        problems = (*last.problems, *self._problems(peers, now))
+        return msgspec.structs.replace(last, peers=peers, problems=problems)
 
     def _problems(self, peers: tuple[SyncPeerStatus, ...], now: float) -> Iterator[str]:
-        if self._report.error:
-            yield self._report.error
         for peer in peers:
             if peer.heard is None:
                 yield (
@@ -99,17 +92,10 @@ class SyncState:
                 yield f"connection_sync: {peer.address} is silent for {duration(peer.heard)}"
         for reason, time in self._dropped_at.items():
             if reason in _FORGED and now - time < RECENT:
-                number = count(self._report.dropped[reason], "datagram")
+                number = count(self._report.status.dropped[reason], "datagram")
                 yield f"connection_sync: {number} dropped, {reason}: {_REMEDIES[reason]}"
 
 
-def _peer(report: SyncPeerReport, since_boot: float) -> SyncPeerStatus:
-    return SyncPeerStatus(
-        address=report.address,
-        heard=None if report.heard is None else max(0.0, since_boot - report.heard),
-        complete=report.complete,
-        behind=report.behind,
-        carried=report.carried,
-        lost=report.lost,
-        resent=report.resent,
-    )
+def _after(passed: float, peer: SyncPeerStatus) -> SyncPeerStatus:
+    """Return the status of a peer after so many seconds without a report."""
+    return msgspec.structs.replace(peer, heard=None if peer.heard is None else peer.heard + passed)

@@ -22,7 +22,8 @@ from functools import partial
 import msgspec
 
 from pointsman.control import messages
-from pointsman.control.sync_messages import HandedOver, HandOver, SyncPeerReport, SyncReport
+from pointsman.control.status import SyncPeerStatus, SyncStatus
+from pointsman.control.sync_messages import HandedOver, HandOver, SyncReport
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.event_loop import EventLoop
 from pointsman.daemon.runtime.heartbeat import Heartbeat
@@ -283,17 +284,16 @@ class SyncProcess:
         self._open_at = time.monotonic()
 
     def _report(self, now: float) -> None:
-        report = SyncReport(
-            peers=tuple(_peer_report(peer, now) for peer in self._exchange.peers.values()),
+        status = SyncStatus(
+            peers=tuple(_peer_status(peer, now) for peer in self._exchange.peers.values()),
             sent=self._sent,
             received=self._received,
             taken={name: number for name, number in self._taken.items() if number},
             dropped={drop.value: number for drop, number in self._exchange.drops.items()},
             overrun=self._overrun,
-            is_asking=self._question.is_open,
-            error=self._error,
+            problems=(self._error,) if self._error else (),
         )
-        self._tell(report)
+        self._tell(SyncReport(status, time.clock_gettime(time.CLOCK_BOOTTIME), self._question.is_open))
 
     def _tell(self, message: SyncReport | HandedOver) -> None:
         with contextlib.suppress(OSError):
@@ -306,11 +306,10 @@ def _exchange(settings: ConnectionSync) -> Exchange:
     return Exchange(key_of(settings.secret), secrets.randbits(64) | 1, peers, group)
 
 
-def _peer_report(peer: Peer, now: float) -> SyncPeerReport:
-    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME) - now
-    return SyncPeerReport(
+def _peer_status(peer: Peer, now: float) -> SyncPeerStatus:
+    return SyncPeerStatus(
         address=peer.endpoint.address,
-        heard=None if peer.heard is None else peer.heard + since_boot,
+        heard=None if peer.heard is None else now - peer.heard,
         complete=peer.joined is not None,
         behind=peer.outbound.in_flight,
         carried=peer.carried,

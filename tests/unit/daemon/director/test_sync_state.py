@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from pointsman.control.sync_messages import SyncPeerReport, SyncReport
+from pointsman.control.status import SyncPeerStatus, SyncStatus
+from pointsman.control.sync_messages import SyncReport
 from pointsman.daemon.director.sync_state import RECENT, SyncState
 from pointsman.model.config import ConnectionSync, SyncPeer
 
@@ -15,15 +16,15 @@ SETTINGS = ConnectionSync(
 )
 
 
-def peer(address: str, heard: float | None, complete: bool) -> SyncPeerReport:
-    return SyncPeerReport(
+def peer(address: str, heard: float | None, complete: bool) -> SyncPeerStatus:
+    return SyncPeerStatus(
         address=address, heard=heard, complete=complete, behind=0, carried=0, lost=0, resent=0
     )
 
 
-def has_joined(*peers: SyncPeerReport, is_asking: bool = False) -> bool:
+def has_joined(*peers: SyncPeerStatus, is_asking: bool = False) -> bool:
     state = SyncState()
-    state.report(SyncReport(peers=peers, is_asking=is_asking), 1.0)
+    state.report(SyncReport(SyncStatus(peers=peers), 1.0, is_asking), 1.0)
     return state.joined.is_set()
 
 
@@ -37,8 +38,8 @@ def test_a_director_has_joined_when_it_has_the_tables_of_those_that_answer() -> 
 
 def test_silent_peers_and_wrong_keys_are_problems() -> None:
     state = SyncState()
-    peers = (peer(PEERS[0], 90.0, complete=True), peer(PEERS[1], None, complete=False))
-    state.report(SyncReport(peers=peers, dropped={"wrong key": 2}), 1.0)
+    peers = (peer(PEERS[0], 9.0, complete=True), peer(PEERS[1], None, complete=False))
+    state.report(SyncReport(SyncStatus(peers=peers, dropped={"wrong key": 2}), time=99.0), 1.0)
     found = state.describe(SETTINGS, 2.0, 100.0)
     assert found is not None
     silent, dead, key = found.problems

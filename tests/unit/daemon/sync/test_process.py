@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pointsman.control import messages
+from pointsman.control.status import SyncStatus
 from pointsman.control.sync_messages import HandedOver, HandOver, SyncReport
 from pointsman.daemon.sync.process import PAGE, SyncProcess
 from pointsman.daemon.sync.real_servers import Question
@@ -77,13 +78,13 @@ class Director:
             raise FileNotFoundError(2, "no director's tables")
         return self.tables
 
-    def report(self) -> SyncReport:
-        """Return the last report."""
-        last: SyncReport | None = None
+    def report(self) -> SyncStatus:
+        """Return the state in the last report."""
+        last: SyncStatus | None = None
         while True:
             try:
                 message = messages.sync_report_decoder.decode(self.channel.recv(65536, socket.MSG_DONTWAIT))
-                last = message if isinstance(message, SyncReport) else last
+                last = message.status if isinstance(message, SyncReport) else last
             except BlockingIOError:
                 break
         assert last is not None
@@ -153,7 +154,8 @@ def test_tables_that_are_not_there_yet_are_opened_later(pair: tuple[Director, Di
     pair[0].failures = 1
     turn_until(pair, lambda: bool(pair[0].process._error))
     pair[0].process._report(time.monotonic())
-    assert "no director's tables" in pair[0].report().error
+    (problem,) = pair[0].report().problems
+    assert "no director's tables" in problem
     turn_until(pair, lambda: pair[0].tables.sync)
     assert not pair[0].process._error
 
