@@ -25,7 +25,6 @@ ANSWER = 0.5
 """Seconds that the answer of the sync process may take beside the time that it waits."""
 RECENT = 30.0
 """Seconds after which a dropped datagram is no longer a problem."""
-_FORGED = (Drop.KEY.value, Drop.VERSION.value, Drop.PEER.value)
 _REMEDIES = {
     Drop.KEY.value: "compare the key_file of all directors (pointsman check shows no secret; use sha256sum)",
     Drop.VERSION.value: "all directors must run versions that understand each other",
@@ -90,10 +89,10 @@ class SyncState:
                 )
             elif peer.heard > SILENT_AFTER:
                 yield f"connection_sync: {peer.address} is silent for {duration(peer.heard)}"
-        for reason, time in self._dropped_at.items():
-            if reason in _FORGED and now - time < RECENT:
-                number = count(self._report.status.dropped[reason], "datagram")
-                yield f"connection_sync: {number} dropped, {reason}: {_REMEDIES[reason]}"
+        for reason, number in self._report.status.dropped.items():
+            if reason in _REMEDIES and now - self._dropped_at[reason] < RECENT:
+                dropped = count(number, "datagram")
+                yield f"connection_sync: {dropped} dropped, {reason}: {_REMEDIES[reason]}"
 
 
 def _after(passed: float, peer: SyncPeerStatus) -> SyncPeerStatus:

@@ -48,3 +48,12 @@ def test_silent_peers_and_wrong_keys_are_problems() -> None:
     later = state.describe(SETTINGS, 2.0 + RECENT, 100.0)
     assert later is not None and len(later.problems) == 2, "a datagram of long ago is no problem"
     assert state.describe(None, 2.0, 100.0) is None
+
+
+def test_datagrams_are_counted_anew_after_another_key() -> None:
+    """The exchange that a reload makes has dropped nothing yet."""
+    state = SyncState()
+    state.report(SyncReport(SyncStatus(dropped={"wrong key": 2}), time=99.0), 1.0)
+    state.report(SyncReport(SyncStatus(), time=99.5), 1.5)
+    found = state.describe(SETTINGS, 2.0, 100.0)
+    assert found is not None and found.problems == ()
