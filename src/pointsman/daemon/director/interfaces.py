@@ -31,7 +31,7 @@ class Interfaces:
         self._look_at = float("-inf")
         self._once = LogOnce(log)
         self.problems: Sequence[str] = ()
-        """Problems found by the last `follow`."""
+        """Problems found by the last look."""
         self._attachments: dict[str, Attachment] = {}
         """Attachments that were logged, by interface."""
 
@@ -42,10 +42,10 @@ class Interfaces:
         except NetlinkOverrunError:
             is_changed = True
         if is_changed or now >= self._look_at:
-            self.follow()
+            self._follow()
             self._look_at = now + LOOK_INTERVAL
 
-    def follow(self) -> None:
+    def _follow(self) -> None:
         """Attach to interfaces that have come back."""
         try:
             problems = self._plane.follow_interfaces()

@@ -124,7 +124,7 @@ class Director:
             if inbox.channel is not channels.vrrp:
                 ask_again(inbox.channel)
         joining = asyncio.create_task(self._let_vrrp_go(channels.vrrp))
-        self._interfaces.follow()
+        self._interfaces.follow_changes(time.monotonic())
         table = self._plane.read()
         servers = sum(len(entry.servers) for entry in table)
         log.info("ready: %s with %s", count(len(table), "service"), count(servers, "real server"))
