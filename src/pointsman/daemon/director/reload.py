@@ -20,6 +20,7 @@ from pointsman.control.codec import ConfigDecoder, EncodedConfig, encode_config
 from pointsman.control.messages import NewConfiguration
 from pointsman.control.status import ConfigurationStatus
 from pointsman.daemon.director.table_sync import TableSync
+from pointsman.daemon.runtime.channels import Receiver
 from pointsman.daemon.runtime.config_history import MAX_KEPT, ConfigHistory, send_config, whole
 from pointsman.dataplane.interface import DataPlane
 from pointsman.model.config import Config
@@ -30,9 +31,6 @@ log = logging.getLogger("director")
 
 Survey = Callable[[Config], list[str]]
 """Returns the interfaces of a configuration. Raises CannotReloadError if this host cannot run it."""
-
-Part = Callable[[Config], Config]
-"""Returns the part of a configuration that a process needs: decoding the rest would take time there."""
 
 
 class CannotReloadError(Exception):
@@ -51,12 +49,12 @@ class Planned(NamedTuple):
 
 
 class Reload:
-    """Applies configurations. `receivers`: the channel of each process, and its part of a configuration."""
+    """Applies configurations, and sends them to `receivers`."""
 
     def __init__(
         self, config_history: ConfigHistory, table_sync: TableSync, plane: DataPlane, survey: Survey
     ) -> None:
-        self.receivers: Sequence[tuple[socket.socket, Part]] = ()
+        self.receivers: Sequence[Receiver] = ()
         self._config_history = config_history
         self._table_sync = table_sync
         self._plane = plane

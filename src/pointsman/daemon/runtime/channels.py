@@ -129,7 +129,8 @@ class Inbox(Generic[_Message]):
 
 
 Receiver = tuple[socket.socket, Callable[[Config], Config]]
-"""A channel, and the function that returns the part of a configuration for its process."""
+"""A channel, and the function that returns the part of a configuration that its process needs: decoding the
+rest would take time there."""
 
 
 def inboxes(channels: Channels) -> tuple[Inbox[messages.Report], ...]:
