@@ -127,6 +127,15 @@ class Run:
         self.table_sync = TableSync(config, plane, clock=lambda: self.now)
         self.sync()
 
+    @classmethod
+    def after(cls, config: Config, happening: list[object]) -> Run:
+        """Return a run after these events, with its table in line."""
+        run = cls(config, MemoryDataPlane())
+        for event in happening:
+            run.happen(event)
+        run.sync()
+        return run
+
     def sync(self) -> None:
         before = self.pools()
         self.table_sync.sync()
@@ -188,20 +197,15 @@ class Run:
 @settings(deadline=None)
 @given(configs(), events)
 def test_the_table_is_that_of_a_whole_computation(config: Config, happening: list[object]) -> None:
-    run = Run(config, MemoryDataPlane())
-    for event in happening:
-        run.happen(event)
-    run.sync()
+    """Each `sync` compares both."""
+    Run.after(config, happening)
 
 
 @settings(deadline=None)
 @given(configs(), events)
 def test_only_marked_services_are_changed(config: Config, happening: list[object]) -> None:
     """A second `sync` has nothing to do, and no service differs from what the last one wanted."""
-    run = Run(config, MemoryDataPlane())
-    for event in happening:
-        run.happen(event)
-    run.sync()
+    run = Run.after(config, happening)
     run.table_sync.changed.clear()
     assert run.table_sync.sync() == []
     assert run.table_sync.changed == set()
