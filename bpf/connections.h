@@ -19,6 +19,12 @@
 #define TEMPLATE_DEST_OF(word) ((__u32)((word) >> TEMPLATE_DEST))
 #define WORD_CHANGING ((15ULL << WORD_STATE) | WORD_FOREIGN | WORD_ANNOUNCED | DEADLINE_MASK)
 
+/* True for the final states: the ports may be another connection's soon. */
+static __always_inline int has_ended(__u32 state)
+{
+	return state == STATE_TIME_WAIT || state == STATE_CLOSE || state == STATE_SCTP_CLOSED;
+}
+
 static __always_inline __u64 connection_key(struct packet *p)
 {
 	return p->client | (__u64)p->client_port << 32 | (__u64)p->virtual_port << 48;

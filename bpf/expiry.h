@@ -42,8 +42,8 @@ static __always_inline int is_repeated(__u64 word, __u32 bucket, __u32 round)
 {
 	__u32 state = WORD_STATE_OF(word);
 
-	return (word & (WORD_FOREIGN | WORD_ANNOUNCED)) == WORD_ANNOUNCED && state != STATE_TIME_WAIT &&
-	       state != STATE_CLOSE && state != STATE_SCTP_CLOSED && is_turn(bucket, round, control.timeout[state]);
+	return (word & (WORD_FOREIGN | WORD_ANNOUNCED)) == WORD_ANNOUNCED && !has_ended(state) &&
+	       is_turn(bucket, round, control.timeout[state]);
 }
 
 /* `address` is the client's for IPv6, 0 for IPv4, where the key has it. */

@@ -372,8 +372,7 @@ __noinline int may_start_anew(__u64 word, __u8 flags)
 		return 1;
 	if (!(flags & SYN) || !mode || word & WORD_CONTROLLED)
 		return 0;
-	return state == STATE_TIME_WAIT || state == STATE_CLOSE || state == STATE_SCTP_CLOSED ||
-	       (mode & 2 && state == STATE_FIN_WAIT);
+	return has_ended(state) || (mode & 2 && state == STATE_FIN_WAIT);
 }
 
 static __always_inline int starts_new_connection(__u64 word, __u8 flags)

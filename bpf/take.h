@@ -162,13 +162,6 @@ static __always_inline int replace_word(struct flow *flow, struct connection *en
 	return 1;
 }
 
-static __always_inline int has_ended(__u64 word)
-{
-	__u32 state = WORD_STATE_OF(word);
-
-	return state == STATE_TIME_WAIT || state == STATE_CLOSE || state == STATE_SCTP_CLOSED;
-}
-
 /*
  * Take news of a connection that is known here. What we carry stays ours, unless its packets have moved, or it has
  * ended and the ports are another connection's.
@@ -181,7 +174,7 @@ static __always_inline int update_connection(struct flow *flow, struct connectio
 	if (!(word & WORD_FOREIGN) && !is_due(word)) {
 		if (!moves && !live)
 			return TAKE_RESULT_KEPT;
-		if (moves && !has_ended(word))
+		if (moves && !has_ended(WORD_STATE_OF(word)))
 			return TAKE_RESULT_CONFLICT;
 	}
 	if (moves && wanted & WORD_CONTROLLED && !control_template(flow->client[0], flow->client[1], wanted))
