@@ -61,36 +61,28 @@ static __always_inline int has_connection(struct bpf_sock *socket)
 }
 
 /* Count a packet with the action GRACE. Returns 1 if it is to be passed to this host's stack. */
-static __always_inline int count_grace(int is_local)
+static __always_inline int is_local(void *context, void *data, void *end)
 {
-	count_exit(is_local ? EXIT_NO_CONNECTION : EXIT_GRACE);
-	return is_local;
+	struct bpf_sock_tuple tuple = {};
+	__u32 length = read_tuple(data, end, &tuple);
+	int found = 0;
+
+	if (length == sizeof(tuple.ipv4))
+		found = has_connection(bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0));
+	else if (length)
+		found = has_connection(bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0));
+	count_exit(found ? EXIT_NO_CONNECTION : EXIT_GRACE);
+	return found;
 }
 
 __noinline int is_local_xdp(struct xdp_md *context)
 {
-	struct bpf_sock_tuple tuple = {};
-	__u32 length = read_tuple((void *)(long)context->data, (void *)(long)context->data_end, &tuple);
-	int found = 0;
-
-	if (length == sizeof(tuple.ipv4))
-		found = has_connection(bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0));
-	else if (length)
-		found = has_connection(bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0));
-	return count_grace(found);
+	return is_local(context, (void *)(long)context->data, (void *)(long)context->data_end);
 }
 
 __noinline int is_local_tc(struct __sk_buff *context)
 {
-	struct bpf_sock_tuple tuple = {};
-	__u32 length = read_tuple((void *)(long)context->data, (void *)(long)context->data_end, &tuple);
-	int found = 0;
-
-	if (length == sizeof(tuple.ipv4))
-		found = has_connection(bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0));
-	else if (length)
-		found = has_connection(bpf_skc_lookup_tcp(context, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0));
-	return count_grace(found);
+	return is_local(context, (void *)(long)context->data, (void *)(long)context->data_end);
 }
 
 #endif
