@@ -72,15 +72,12 @@ static __always_inline int find_service6(struct record *record, struct flow *flo
 /* Describe the flow of a record. Returns GO_ON when its service is known here. */
 __noinline int find_flow_of(struct record *record, struct flow *flow)
 {
-	int reason;
-
 	if (!record || !flow)
 		return EXIT_NO_SERVICE;
 	flow->client_port = record->client_port;
 	flow->virtual_port = record->virtual_port;
 	flow->protocol = record->protocol;
-	reason = record->flags & RECORD_IPV6 ? find_service6(record, flow) : find_service4(record, flow);
-	return reason;
+	return record->flags & RECORD_IPV6 ? find_service6(record, flow) : find_service4(record, flow);
 }
 
 static __always_inline int is_deleted_service(__u32 index)
