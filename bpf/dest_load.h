@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * The load of a real server: ActiveConn, InActConn, and the overload rule (ip_vs_dest_update_overload in
- * ip_vs_conn.c).
+ * What is known of a real server: its load (ActiveConn, InActConn, and the overload rule, ip_vs_dest_update_overload
+ * in ip_vs_conn.c), signs that it does not answer, and whether it was deleted.
  */
 #ifndef POINTSMAN_DEST_LOAD_H
 #define POINTSMAN_DEST_LOAD_H
