@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pointsman.dataplane.interface import DataPlaneError
-from pointsman.dataplane.xdp.kernel import layout, libbpf, loader
+from pointsman.dataplane.xdp.kernel import batches, layout, libbpf, loader
 from pointsman.dataplane.xdp.kernel.btf import Field, TypeInformation
 
 NO_DESCRIPTOR = -1
@@ -42,7 +42,7 @@ def test_libbpf_calls_no_python() -> None:
         lambda fd: libbpf.map_update(fd, bytes(4), bytes(8)),
         lambda fd: libbpf.map_delete(fd, bytes(4)),
         lambda fd: libbpf.map_keys(fd, 4),
-        lambda fd: libbpf.map_lookup_batch(fd, 1, 8),
+        lambda fd: batches.lookup(fd, 1, 8),
         lambda fd: libbpf.queue_pop(fd, 8),
         libbpf.map_info,
         lambda fd: libbpf.run_program(fd, bytes(64)),

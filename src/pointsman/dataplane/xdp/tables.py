@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pointsman.dataplane.xdp.kernel import libbpf
+from pointsman.dataplane.xdp.kernel import batches, libbpf
 from pointsman.dataplane.xdp.kernel.layout import (
     LOCAL_MACS,
     WAYS,
@@ -218,7 +218,7 @@ class Tables:
     def exits(self) -> list[int]:
         """Return packets by exit reason, summed over all CPUs."""
         count = self.entries["pm_exits"]
-        raw = libbpf.map_lookup_batch(self.descriptors["pm_exits"], count, 8 * self.cpus)
+        raw = batches.lookup(self.descriptors["pm_exits"], count, 8 * self.cpus)
         columns = struct.unpack(f"={self.cpus * count}Q", raw)
         return [sum(columns[at : at + self.cpus]) for at in range(0, len(columns), self.cpus)]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from pointsman.dataplane.xdp.kernel import libbpf
+from pointsman.dataplane.xdp.kernel import batches
 from pointsman.dataplane.xdp.tables import Tables
 
 SIZE = 256
@@ -45,7 +45,7 @@ def read(tables: Tables, number: int) -> bytes:
     """Return the counters of a block: struct traffic for each entry and CPU. Raises OSError."""
     first = number * SIZE
     count = min(SIZE, tables.entries["pm_traffic"] - first)
-    return libbpf.map_lookup_batch(tables.descriptors["pm_traffic"], count, 8 * WORDS * tables.cpus, first)
+    return batches.lookup(tables.descriptors["pm_traffic"], count, 8 * WORDS * tables.cpus, first)
 
 
 def _summed(raw: bytes, cpus: int) -> list[Sums]:

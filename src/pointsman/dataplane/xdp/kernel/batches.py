@@ -1,11 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Change many entries of a hash map by one system call (BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH)."""
+"""Read, write or remove many entries of a map by one system call (BPF_MAP_LOOKUP_BATCH and the like)."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 
 from pointsman.dataplane.xdp.kernel import libbpf
+
+
+def lookup(fd: int, count: int, size: int, first: int = 0) -> bytes:
+    """Return the values of `count` entries of an array from `first` on, in order. Raises OSError."""
+    keys, values = ctypes.create_string_buffer(4 * count), ctypes.create_string_buffer(size * count)
+    before = ctypes.byref(ctypes.c_uint32(first - 1)) if first else None
+    token, done = ctypes.c_uint32(), ctypes.c_uint32(count)
+    with contextlib.suppress(FileNotFoundError):  # ENOENT: the end of the map, after all values
+        libbpf.library().bpf_map_lookup_batch(
+            fd, before, ctypes.byref(token), keys, values, ctypes.byref(done), None
+        )
+    return values.raw
 
 
 def update(fd: int, count: int, keys: bytes, values: bytes) -> None:

@@ -2,9 +2,10 @@
 """The only binding to libbpf (libbpf.so.1, Debian's libbpf1, 1.1 or later), by ctypes.
 
 All prototypes and the handling of errors are here, and the functions for maps, pins, links and programs.
-btf.py reads types, loader.py loads objects. libbpf is loaded at the first call; an import works without it.
-Every function raises OSError with the errno that libbpf returns, and DataPlaneError when libbpf is not
-installed. Sources: tools/lib/bpf/{bpf,btf,libbpf}.h of Linux, bpf(2).
+btf.py reads types, loader.py loads objects, batches.py reads and writes many entries of a map at once.
+libbpf is loaded at the first call; an import works without it. Every function raises OSError with the errno
+that libbpf returns, and DataPlaneError when libbpf is not installed.
+Sources: tools/lib/bpf/{bpf,btf,libbpf}.h of Linux, bpf(2).
 
 Not in libbpf, hence elsewhere: mounting a bpf file system (pins.py, mount(2)) and mapping an array into
 memory (tables.py, mmap(2)).
@@ -12,7 +13,6 @@ memory (tables.py, mmap(2)).
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 from pointsman.dataplane.interface import DataPlaneError
 
 ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
+"""enum bpf_attach_type."""
 _MOST_PROGRAMS = 64
 """BPF_MPROG_MAX: so many can be attached to one hook."""
-"""enum bpf_attach_type."""
 TEST_XDP_LIVE_FRAMES = 1 << 1
 """BPF_F_TEST_XDP_LIVE_FRAMES: the kernel really sends the frames that the program forwards."""
 _ROOM = 512
@@ -251,18 +251,6 @@ def map_keys(fd: int, size: int) -> list[bytes]:
             return found
         key = following.raw
         found.append(key)
-
-
-def map_lookup_batch(fd: int, count: int, size: int, first: int = 0) -> bytes:
-    """Return the values of `count` entries of an array from `first` on, in order. Raises OSError."""
-    keys, values = ctypes.create_string_buffer(4 * count), ctypes.create_string_buffer(size * count)
-    before = ctypes.byref(_u32(first - 1)) if first else None
-    token, done = _u32(), _u32(count)
-    with contextlib.suppress(FileNotFoundError):  # ENOENT: the end of the map, after all values
-        library().bpf_map_lookup_batch(
-            fd, before, ctypes.byref(token), keys, values, ctypes.byref(done), None
-        )
-    return values.raw
 
 
 def queue_pop(fd: int, size: int) -> bytes | None:
