@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.traffic_blocks import Sums, TrafficBlocks
 from pointsman.model.traffic import PassiveCounters
@@ -27,25 +26,16 @@ class CounterBase:
         """Read the counters anew, in blocks, for the operations that follow."""
         self._blocks = TrafficBlocks(self._tables)
 
-    def _entry(self, index: int) -> memoryview:
-        """Return struct traffic of this entry, once for each CPU."""
-        traffic, size = self._tables.descriptors["pm_traffic"], 32 * self._tables.cpus
-        return memoryview(libbpf.map_lookup(traffic, index.to_bytes(4, "little"), size))
-
-    def _raw(self, index: int) -> tuple[int, int, int]:
-        """Return connections, packets and octets of this entry since it was created."""
-        return self._tables.traffic_of(index)
-
     def passive_counters(self, index: int) -> PassiveCounters:
         """Return the passive counters of a server since it was created."""
-        entry = self._entry(index)
+        entry = self._tables.traffic_entry(index)
         values = entry.cast("I")
         return PassiveCounters(sum(entry.cast("Q")[0::4]), sum(values[6::8]), sum(values[7::8]))
 
     def reset_server(self, index: int) -> None:
         """Let the server count from 0."""
         origin = self._tables.dest_origins[index]
-        origin.connections, origin.packets, origin.octets = self._raw(index)
+        origin.connections, origin.packets, origin.octets = self._tables.traffic_of(index)
 
     def start_server(self, index: int) -> None:
         """Let a server that was just created count from 0."""
@@ -68,7 +58,7 @@ class CounterBase:
 
     def account_for(self, service: int, dest: int, sign: int) -> None:
         """Add the counts of a server that leaves the service (+1), or subtract those that join it (-1)."""
-        raw = self._joining.pop(dest) if dest in self._joining else self._raw(dest)
+        raw = self._joining.pop(dest) if dest in self._joining else self._tables.traffic_of(dest)
         connections, packets, octets = raw
         if not (connections or packets):
             return

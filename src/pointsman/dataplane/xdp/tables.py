@@ -209,10 +209,15 @@ class Tables:
     def connection_limit(self) -> int:
         return self.entries["pm_connections"] * WAYS // SPARE
 
+    def traffic_entry(self, index: int) -> memoryview:
+        """Return struct traffic of one server, once for each CPU. Raises OSError."""
+        size = ctypes.sizeof(TrafficEntry) * self.cpus
+        key = index.to_bytes(4, "little")
+        return memoryview(libbpf.map_lookup(self.descriptors["pm_traffic"], key, size))
+
     def traffic_of(self, index: int) -> tuple[int, int, int]:
         """Return connections, packets and octets of one server, summed over all CPUs."""
-        raw = libbpf.map_lookup(self.descriptors["pm_traffic"], index.to_bytes(4, "little"), 32 * self.cpus)
-        words = memoryview(raw).cast("Q")
+        words = self.traffic_entry(index).cast("Q")
         return sum(words[0::4]), sum(words[1::4]), sum(words[2::4])
 
     def exits(self) -> list[int]:
