@@ -61,21 +61,21 @@ def service_counters(tables: Tables, store: Store) -> Iterator[ServiceCounters]:
 
 def counters_of(tables: Tables, store: Store, key: ServiceKey) -> ServiceCounters | None:
     """Return the counters of one service; None: it is not in force."""
-    if key not in store:
-        return None
-    return CounterReader(tables, store, tables.traffic_of).service(key, store.index(key))
+    index = store.index_of(key)
+    return None if index is None else CounterReader(tables, store, tables.traffic_of).service(key, index)
 
 
 def changed_counters(tables: Tables, store: Store, watch: TrafficWatch) -> Iterator[list[ServiceCounters]]:
     """Yield for each block the counters of services with new traffic, and of their neighbours in it."""
     owners = column(tables.dests, "service")
     reader = CounterReader(tables, store, TrafficBlocks(tables).of)
-    keys: dict[int, ServiceKey] = {}
+    keys: dict[int, ServiceKey] | None = None
     for number, has_changed in enumerate(watch.changes(store.servers.highest)):
         if not has_changed:
             yield []
             continue
-        keys = keys or {entry.service: key for key, entry in store.entries()}
+        if keys is None:
+            keys = store.keys_by_index()
         services = set(owners[number * SIZE : (number + 1) * SIZE])
-        found = [(key, service) for service in services if (key := keys.pop(service, None)) in store]
-        yield [reader.service(key, service) for key, service in found if key is not None]
+        found = ((keys.pop(service, None), service) for service in services)
+        yield [reader.service(key, service) for key, service in found if key is not None and key in store]

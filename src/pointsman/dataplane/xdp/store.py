@@ -130,6 +130,10 @@ class Store:
         """Return the index of a service in force, or None."""
         return self._entries[key].service if key in self._in_force else None
 
+    def keys_by_index(self) -> dict[int, ServiceKey]:
+        """Return the keys of the services in force by their indexes."""
+        return {entry.service: key for key, entry in self.entries()}
+
     def marks_without_addresses(self) -> list[ServiceKey]:
         """Return marks without addresses: packets must have the mark themselves."""
         return [
@@ -161,10 +165,6 @@ class Store:
             self._stale.discard(key)
         return found
 
-    def index(self, key: ServiceKey) -> int:
-        """Return the index of a service in force."""
-        return self._entries[key].service
-
     def _note_change(self, key: ServiceKey) -> None:
         """Note that a service is in force, and that it must be read again."""
         self._in_force[key], self._table = None, None
@@ -195,15 +195,16 @@ class Store:
         """Return the passive counters of all watched servers in force."""
         if not self.servers.has_watched:
             return {}
-        return self.servers.passive_counters({entry.service: key for key, entry in self.entries()})
+        return self.servers.passive_counters(self.keys_by_index())
 
     def connection_counts(self, key: ServiceKey) -> dict[ServerKey, tuple[int, int]]:
         """Return the active and the inactive connections of each server in force of a service."""
-        return self.servers.connection_counts(self.index(key)) if key in self._in_force else {}
+        index = self.index_of(key)
+        return {} if index is None else self.servers.connection_counts(index)
 
     def unanswered(self) -> dict[tuple[ServiceKey, ServerKey], Unanswered]:
         """Return what real servers in force left unanswered."""
-        return self.servers.unanswered({entry.service: key for key, entry in self.entries()})
+        return self.servers.unanswered(self.keys_by_index())
 
     # Services
 
