@@ -31,6 +31,10 @@ from pointsman.dataplane.xdp.kernel.record_layout import (
     Exchange,
     FrontName,
     OutboxHead,
+    u8,
+    u16,
+    u32,
+    u64,
 )
 from pointsman.packets.record import RecordFlag
 
@@ -77,8 +81,6 @@ ENUMS: dict[str, tuple[str, type[IntEnum]]] = {
     "give_flag": ("GIVE_", GiveFlag),
 }
 """Enums by their names in bpf/abi.h, with the prefix of their members there; NAME_BIT means 1 << bit."""
-
-u8, u16, u32, u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
 
 
 class Front(ctypes.Structure):
