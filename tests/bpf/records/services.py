@@ -11,6 +11,7 @@ import msgspec
 from hypothesis import strategies as st
 from tests.support.program_run import VIP, VIP6, Director
 
+from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.packets.record import RECORD_SIZE, Record, RecordFlag, decode
 
 TCP, UDP, SCTP = 6, 17, 132
@@ -19,6 +20,18 @@ STATES = {TCP: (0, 1, 2, 3, 4, 5, 7), UDP: (6,), SCTP: (8, 9, 10, 11, 12, 13)}
 PERSISTENCE = 300
 SERVERS4 = ("192.168.100.11", "192.168.100.12")
 SERVERS6 = ("fd00:100::11", "fd00:100::12")
+ONE = Record(
+    client=ipaddress.ip_address("10.0.0.1"),
+    client_port=1000,
+    virtual=ipaddress.ip_address(VIP),
+    virtual_port=80,
+    server=ipaddress.ip_address(SERVERS4[0]),
+    server_port=80,
+    protocol=TCP,
+    flags=RecordFlag.CARRIED,
+    seconds=600,
+    state=ESTABLISHED,
+)
 
 
 class Kind(NamedTuple):
@@ -86,11 +99,15 @@ def timeout(director: Director, state: int) -> int:
 
 
 def given(director: Director) -> list[Record]:
+    return all_records(director.plane)
+
+
+def all_records(plane: XdpDataPlane) -> list[Record]:
     """Return the records of all tables."""
     found: list[Record] = []
     cursor = 0
     while True:
-        page, cursor = director.plane.exchange.give(cursor)
+        page, cursor = plane.exchange.give(cursor)
         found += records_in(page)
         if not cursor:
             return found

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
-from tests.bpf.records.services import ESTABLISHED, SERVERS4, TCP, empty, given, set_up
+from tests.bpf.records.services import ONE, SERVERS4, TCP, empty, given, set_up
 from tests.support.namespaces import Namespace
 from tests.support.program_run import VIP, Director
 
@@ -21,7 +21,7 @@ from pointsman.control.client_messages import TableReply
 from pointsman.daemon.sync.real_servers import ask_all, targets_of
 from pointsman.model.service import ServiceKey, Transport
 from pointsman.model.traffic import Counters
-from pointsman.packets.record import Record, RecordFlag, decode
+from pointsman.packets.record import decode
 from pointsman.realserver.serve import ConnectionServer
 from pointsman.sync.ask import key_of
 
@@ -75,18 +75,8 @@ def test_an_empty_table_is_filled_and_what_is_known_stays(
 ) -> None:
     host, port, ports = clients
     empty(director)
-    known = Record(
-        client=ipaddress.ip_address("127.0.0.1"),
-        client_port=min(ports),
-        virtual=ipaddress.ip_address(VIP),
-        virtual_port=80,
-        server=RS2,
-        server_port=80,
-        protocol=TCP,
-        flags=RecordFlag.CARRIED,
-        seconds=600,
-        state=ESTABLISHED,
-    )
+    client = ipaddress.ip_address("127.0.0.1")
+    known = msgspec.structs.replace(ONE, client=client, client_port=min(ports), server=RS2)
     director.plane.exchange.take(known.encode(), ours=True)
     with host.entered():
         asked = questions(director)

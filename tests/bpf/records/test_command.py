@@ -13,10 +13,9 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from tests.bpf.records.services import (
-    ESTABLISHED,
     FIN_WAIT,
+    ONE,
     SERVERS4,
-    TCP,
     empty,
     encoded,
     given,
@@ -27,23 +26,11 @@ from tests.support.program_run import VIP, VIP6, Director
 
 from pointsman.cli import connections as command
 from pointsman.dataplane.interface import RecordExchange
-from pointsman.packets.record import RECORD_SIZE, Record, RecordFlag
+from pointsman.packets.record import RECORD_SIZE, RecordFlag
 
 pytestmark = pytest.mark.root
 
 RS1, RS2 = SERVERS4
-ONE = Record(
-    client=ipaddress.ip_address("10.0.0.1"),
-    client_port=1000,
-    virtual=ipaddress.ip_address(VIP),
-    virtual_port=80,
-    server=ipaddress.ip_address(RS1),
-    server_port=80,
-    protocol=TCP,
-    flags=RecordFlag.CARRIED,
-    seconds=600,
-    state=ESTABLISHED,
-)
 OF_PEER = msgspec.structs.replace(
     ONE,
     client=ipaddress.ip_address("10.1.0.2"),

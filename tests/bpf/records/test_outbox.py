@@ -42,6 +42,11 @@ def synced() -> Director:
     return director
 
 
+def establish(director: Director, port: int = 1000, virtual_port: int = 80) -> None:
+    for flags in ("S", "A"):
+        director.send(tcp(flags, CLIENT, port, virtual_port))
+
+
 def sctp(chunk: int, client: str = CLIENT) -> bytes:
     packet = struct.pack("!HHII", 4000, 5060, 1, 0) + struct.pack("!BBH", chunk, 0, 4) + bytes(16)
     return framed(client, None, 132, packet)
@@ -90,8 +95,7 @@ def test_nothing_is_told_while_sync_is_off() -> None:
 def test_a_connection_from_before_sync_is_told_with_its_next_packet() -> None:
     with synced() as director:
         director.plane.exchange.sync = False
-        for flags in ("S", "A"):
-            director.send(tcp(flags, CLIENT, 1000, 80))
+        establish(director)
         director.plane.exchange.sync = True
         director.plane.tables.control.now += 1
         director.send(tcp("A", CLIENT, 1000, 80))
@@ -142,8 +146,7 @@ def _seconds_of_repeats(director: Director, packet: bytes, state: int, timeout: 
 
 def test_the_sweep_repeats_no_entry_that_another_carries_and_no_final_state() -> None:
     with synced() as director:
-        for flags in ("S", "A"):
-            director.send(tcp(flags, CLIENT, 1000, 80))
+        establish(director)
         (record,) = told(director)
         director.plane.exchange.take(record.encode(), live=True)
         for flags in ("S", "FA"):
@@ -157,8 +160,7 @@ def test_the_sweep_repeats_no_entry_that_another_carries_and_no_final_state() ->
 
 def test_the_sweep_repeats_a_template() -> None:
     with synced() as director:
-        for flags in ("S", "A"):
-            director.send(tcp(flags, CLIENT, 1000, 443))
+        establish(director, virtual_port=443)
         assert [record.flags & RecordFlag.TEMPLATE for record in told(director)] == [4, 0]
         found = []
         for _ in range(145):
@@ -172,8 +174,7 @@ def test_the_sweep_repeats_a_template() -> None:
 def test_what_the_outbox_loses_is_counted() -> None:
     with synced() as director:
         for number in range(100):
-            for flags in ("S", "A"):
-                director.send(tcp(flags, CLIENT, 1000 + number, 80))
+            establish(director, 1000 + number)
         outbox = director.plane.exchange.outbox
         found = told(director)
         assert outbox.lost == 100 - len(found)
@@ -186,8 +187,7 @@ def test_what_the_outbox_loses_is_counted() -> None:
 def test_every_reader_reads_everything() -> None:
     with synced() as director:
         second = RingOutbox(director.plane.tables.descriptors)
-        for flags in ("S", "A"):
-            director.send(tcp(flags, CLIENT, 1000, 80))
+        establish(director)
         director.send(udp(CLIENT, 1, 53))
         assert second.read() == director.plane.exchange.outbox.read() != []
 

@@ -17,6 +17,7 @@ from tests.bpf.records.services import (
     CLOSE,
     ESTABLISHED,
     KINDS,
+    ONE,
     PERSISTENCE,
     SERVERS4,
     TCP,
@@ -39,18 +40,7 @@ pytestmark = pytest.mark.root
 RS1, RS2 = SERVERS4
 KEY = ServiceKey.of(Transport.TCP, ipaddress.ip_address(VIP), 80)
 SERVICE = [f"-A -t {VIP}:80 -s rr", f"-a -t {VIP}:80 -r {RS1}:80", f"-a -t {VIP}:80 -r {RS2}:80"]
-KEPT = Record(
-    client=ipaddress.ip_address("10.0.0.1"),
-    client_port=1000,
-    virtual=ipaddress.ip_address(VIP),
-    virtual_port=80,
-    server=ipaddress.ip_address(RS2),
-    server_port=80,
-    protocol=TCP,
-    flags=RecordFlag.CARRIED,
-    seconds=600,
-    state=ESTABLISHED,
-)
+KEPT = msgspec.structs.replace(ONE, server=ipaddress.ip_address(RS2))
 SECONDS = [*TIMEOUTS.values()]
 ACTIVE = {"SYN_RECV", "ESTABLISHED", "SYNACK"}
 MOST = settings(max_examples=40, deadline=None)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.bpf.records.services import records_in
+from tests.bpf.records.services import all_records, records_in
 from tests.support.cluster import (
     KEY,
     OPERATIONS,
@@ -62,15 +62,6 @@ def record(number: int, **fields: object) -> bytes:
         "state": 2,
     }
     return Record(**(values | fields)).encode()  # type: ignore[arg-type]
-
-
-def all_records(plane: XdpDataPlane) -> list[Record]:
-    found, cursor = [], 0
-    while True:
-        page, cursor = plane.exchange.give(cursor)
-        found += records_in(page)
-        if not cursor:
-            return found
 
 
 def reopened(cluster: Cluster, limit: int) -> XdpDataPlane:
