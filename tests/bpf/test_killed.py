@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 from tests.support.program_run import NAMES, VIP, Director
 
 from pointsman.dataplane.xdp import frontends, servers, slots, store
+from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.dataplane.xdp.kernel.flags import ServiceFlag
 from pointsman.dataplane.xdp.kernel.layout import LIST_HEAD
+from pointsman.dataplane.xdp.kernel.record_layout import DestName
 from pointsman.dataplane.xdp.server_list_format import ListWord, elements
 from pointsman.dataplane.xdp.store import Store
-from pointsman.dataplane.xdp.tables import Sizes, nonzero
+from pointsman.dataplane.xdp.tables import Sizes, Tables, nonzero
 from pointsman.lvs.reconcile import reconcile
 from pointsman.model.operations import (
     AddServer,
@@ -27,7 +30,14 @@ from pointsman.model.operations import (
     Flush,
     Operation,
 )
-from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.service import (
+    RealServer,
+    ServerKey,
+    ServiceKey,
+    ServiceTable,
+    Transport,
+    VirtualService,
+)
 
 pytestmark = pytest.mark.root
 
@@ -154,6 +164,23 @@ def told(director: Director) -> list[tuple[int, list[int], int]]:
     return found
 
 
+def as_read(director: Director) -> ServiceTable:
+    """Return the table as a process reads it that is not the director."""
+    tables = Tables(director.plane.tables.descriptors, for_reading=True)
+    return Store(tables, director.plane._words).table()
+
+
+def contents(director: Director) -> dict[str, bytes | list[bytes]]:
+    """Return what the maps contain that a director writes."""
+    tables = director.plane.tables
+    arrays = {name: bytes(getattr(tables, name)) for name in (*ARRAYS, "blocks", "front_names", "remotes")}
+    names, marks = tables.descriptors["pm_dest_names"], tables.descriptors["pm_marks"]
+    return arrays | {
+        "names": libbpf.map_keys(names, ctypes.sizeof(DestName)),
+        "marks": libbpf.map_keys(marks, 8),
+    }
+
+
 def step_of(changed: Store, operation: Operation) -> Callable[[], None]:
     match operation:
         case AddService(service=added):
@@ -201,7 +228,10 @@ def test_packets_table_and_reconcile_agree_whenever_the_director_was_killed(case
                 killed += 1
             else:
                 break
+            left, read = contents(director), as_read(director)
+            assert contents(director) == left, "a reader changes nothing"
             plane.store = Store(plane.tables, plane._words)
+            assert read == plane.read(), killed
             assert in_force(director) == told(director), killed
             assert not plane.apply(reconcile(wanted, plane.read())), killed
             assert plane.read() == wanted

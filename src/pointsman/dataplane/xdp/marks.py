@@ -108,7 +108,7 @@ class MarkedFronts:
     def _write_mark(self, service: int) -> None:
         """Write the mark of a service to `pm_marks`; delete it there if the service is deleted."""
         entry = self._tables.services[service]
-        if not entry.mark:
+        if not entry.mark or self._tables.for_reading:
             return
         table, ipv6 = self._tables.descriptors["pm_marks"], bool(entry.flags & ServiceFlag.IPV6)
         key = (entry.mark | ipv6 << 32).to_bytes(8, "little")

@@ -61,10 +61,10 @@ class XdpDataPlane:
     ) -> None:
         """Use `open`, `open_readonly` or `for_tests` instead.
 
-        `fresh`: the maps are new. `load` loads programs that are needed later.
+        `fresh`: the maps are new. `load` loads programs that are needed later. Without any it is for reading.
         """
         self.programs = Programs(loaded, load)
-        self.tables = Tables(loaded.maps)
+        self.tables = Tables(loaded.maps, for_reading=not loaded.programs)
         self._words = words
         self._directory = directory
         self._ingress: Ingress | None = None

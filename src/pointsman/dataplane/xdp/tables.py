@@ -34,6 +34,8 @@ from pointsman.dataplane.xdp.kernel.record_layout import FrontName
 
 CONTROL, LOCAL_MACS_MAP = "pm_ctl", "pm_macs"
 """Global data of the program: maps of one entry."""
+_RESTORED = (CONTROL, "pm_fronts", "pm_fronts6", "pm_services", "pm_dests", "pm_members", "pm_blocks")
+"""The arrays in which a store completes what an earlier director has begun."""
 SPARE = 2
 """Ways per connection: a table that is half full refuses almost no connection (docs/data-plane.md)."""
 
@@ -57,6 +59,7 @@ TIMEOUTS = {
 
 Element = TypeVar(
     "Element",
+    Control,
     Front,
     Front6,
     FrontName,
@@ -168,12 +171,14 @@ def limits_of(entries: Mapping[str, int]) -> bytes:
 class Tables:
     """All maps of one director, open. Writing an 8-byte field is one store, as the packet path expects."""
 
-    def __init__(self, maps: Mapping[str, int]) -> None:
+    def __init__(self, maps: Mapping[str, int], for_reading: bool = False) -> None:
+        """`for_reading`: a store on these tables changes a copy. The director may be changing the maps."""
+        self.for_reading = for_reading
         self.descriptors = dict(maps)
         self.entries = {name: libbpf.map_info(fd).entries for name, fd in maps.items()}
         self._memory: dict[str, mmap.mmap] = {}
         self.cpus = libbpf.possible_cpus()
-        self.control: Control = Control.from_buffer(self._map_memory(CONTROL, ctypes.sizeof(Control)))
+        self.control = self._structs(Control, CONTROL)[0]
         self.fronts = self._structs(Front, "pm_fronts", WAYS)
         self.fronts6 = self._structs(Front6, "pm_fronts6", WAYS)
         self.services = self._structs(Service, "pm_services")
@@ -194,7 +199,10 @@ class Tables:
     def _structs(self, kind: type[Element], name: str, each: int = 1) -> ctypes.Array[Element]:
         """Return a map as an array; an entry of the map has `each` elements."""
         count = self.entries[name] * each
-        return (kind * count).from_buffer(self._map_memory(name, ctypes.sizeof(kind) * count))
+        memory, structs = self._map_memory(name, ctypes.sizeof(kind) * count), kind * count
+        if self.for_reading and name in _RESTORED:
+            return structs.from_buffer_copy(memory)
+        return structs.from_buffer(memory)
 
     def _array(self, name: str, size: int) -> mmap.mmap:
         return self._map_memory(name, self.entries[name] * size)

@@ -42,6 +42,8 @@ class DestNames:
 
     def enter(self, indexes: Collection[int]) -> None:
         """Enter these servers. Raises OSError."""
+        if self._tables.for_reading:
+            return
         values = struct.pack(f"={len(indexes)}I", *indexes)
         batches.update(self._descriptor, len(indexes), self._keys(indexes), values)
 
@@ -49,7 +51,8 @@ class DestNames:
         """Remove servers, before their indexes are freed. Raises OSError."""
         gone = set(indexes)
         self._added = [index for index in self._added if index not in gone]
-        batches.delete(self._descriptor, len(indexes), self._keys(indexes))
+        if not self._tables.for_reading:
+            batches.delete(self._descriptor, len(indexes), self._keys(indexes))
 
     @property
     def _descriptor(self) -> int:
