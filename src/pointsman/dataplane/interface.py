@@ -62,11 +62,6 @@ class TakeCounts(msgspec.Struct, frozen=True):
     def __add__(self, other: TakeCounts) -> TakeCounts:
         return TakeCounts(*map(add, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))
 
-    @property
-    def refused(self) -> int:
-        """Return the number of records that left nothing in the tables."""
-        return self.expired + self.no_service + self.no_server + self.full + self.malformed
-
 
 class Outbox(Protocol):
     """The records that the packet path writes when a connection changes, while `sync` is on."""
