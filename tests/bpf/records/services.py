@@ -11,6 +11,7 @@ import msgspec
 from hypothesis import strategies as st
 from tests.support.program_run import VIP, VIP6, Director
 
+from pointsman.cli.connections import pages
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.packets.record import RECORD_SIZE, Record, RecordFlag, decode
 
@@ -104,13 +105,7 @@ def given(director: Director) -> list[Record]:
 
 def all_records(plane: XdpDataPlane) -> list[Record]:
     """Return the records of all tables."""
-    found: list[Record] = []
-    cursor = 0
-    while True:
-        page, cursor = plane.exchange.give(cursor)
-        found += records_in(page)
-        if not cursor:
-            return found
+    return [record for page in pages(plane.exchange) for record in records_in(page)]
 
 
 def records_in(page: bytes) -> list[Record]:
